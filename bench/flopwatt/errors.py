@@ -1,0 +1,44 @@
+"""What can go wrong, as types. The command line turns each into one line on stderr and an exit code.
+
+FlopwattError               exit 2: the words or the input are wrong
+├── InputError              a value, name or shape the user gave
+├── RunFileError            a run file that cannot be read, written or continued
+├── SuiteError              a suite, model or scenario file
+├── DeviceError             no such device, or one that cannot measure
+│   └── DeviceBusy          another process is on the GPU
+└── WorkerError             exit 1: the measuring process could not be started
+"""
+
+from __future__ import annotations
+
+
+class FlopwattError(Exception):
+    """Base of all errors meant for a person: one line that names the remedy."""
+
+    exit_code = 2
+
+
+class InputError(FlopwattError):
+    """A value, name or shape the user gave is wrong."""
+
+
+class RunFileError(FlopwattError):
+    """A run file cannot be read, written or continued."""
+
+
+class SuiteError(FlopwattError):
+    """A suite, model or scenario file is malformed or unknown."""
+
+
+class DeviceError(FlopwattError):
+    """The device asked for is not there or cannot measure."""
+
+
+class DeviceBusy(DeviceError):
+    """Another process is computing on the GPU."""
+
+
+class WorkerError(FlopwattError):
+    """The measuring process could not be started."""
+
+    exit_code = 1
