@@ -1,0 +1,93 @@
+"""From what was asked to an ordered list of cases: suites × backends × regimes × inputs, each distinct case once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from flopwatt.runs.effort import EFFORT, estimate_s
+from flopwatt.runs.records import Case, EffortName, Planned, Regime, SuiteFact, Use, case_id
+from flopwatt.runs.suites import Suite
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the command line fixes for every suite. Empty or None leaves the choice to the suite.
+
+    processes: None takes the effort's own number.
+    """
+
+    backends: Sequence[str]
+    regimes: Sequence[Regime] = ()
+    inputs: Sequence[str] = ("normal",)
+    effort: EffortName | None = None
+    processes: int | None = None
+    seed: int = 0
+    in_order_of_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Cases in the order they will be measured, and what a headline needs to know of their suites."""
+
+    cases: tuple[Planned, ...]
+    suites: tuple[SuiteFact, ...]
+    processes: int
+
+    def seconds(self, device_kind: str) -> float:
+        """How long measuring is expected to take, start-up excluded."""
+        return sum(estimate_s(planned.case, device_kind) for planned in self.cases)
+
+
+def build(suites: Sequence[Suite], choices: Choices) -> Plan:
+    """The plan for these suites. Equal cases of several suites are measured once and keep every use.
+
+    Order: by share of the headline's FLOPs, most first, so that what a budget cuts off matters least. Later
+    processes are shuffled, lest every process meet the same case in the same thermal state; a budget keeps the order.
+    """
+    found: dict[str, tuple[Case, list[Use]]] = {}
+    for suite in suites:
+        for case, use in _uses(suite, choices):
+            known = found.setdefault(case_id(case), (case, []))[1]
+            if use not in known:
+                known.append(use)
+    ordered = sorted(found.items(), key=lambda entry: _value(*entry[1]), reverse=True)
+    processes = choices.processes or max((EFFORT[case.effort].processes for case, _ in found.values()), default=1)
+    planned = []
+    for process in range(processes):
+        entries = list(ordered)
+        if process and not choices.in_order_of_value:
+            random.Random(f"{choices.seed}/{process}").shuffle(entries)
+        planned += [Planned(case_id=i, case=c, uses=tuple(uses), process=process) for i, (c, uses) in entries]
+    return Plan(tuple(planned), tuple(map(_fact, suites)), processes)
+
+
+def _fact(suite: Suite) -> SuiteFact:
+    return SuiteFact(
+        name=suite.name, model=suite.model, tokens=suite.tokens, layers=suite.layers, description=suite.description
+    )
+
+
+def _uses(suite: Suite, choices: Choices) -> Iterator[tuple[Case, Use]]:
+    effort = choices.effort or suite.effort or "normal"
+    regimes: Iterable[Regime] = choices.regimes or suite.regimes
+    for regime in regimes:
+        for backend in choices.backends:
+            for inputs in choices.inputs:
+                for item in suite.items:
+                    case = Case(problem=item.problem, backend=backend, regime=regime, effort=effort, inputs=inputs)
+                    yield case, Use(
+                        suite=suite.name, role=item.role, phase=item.phase, count=item.count, headline=item.headline
+                    )
+                if suite.sequence and regime == "sustained":
+                    case = Case(
+                        sequence=tuple(suite.sequence), backend=backend, regime=regime, effort=effort, inputs=inputs
+                    )
+                    yield case, Use(suite=suite.name, role="sequence", headline=False)
+
+
+def _value(case: Case, uses: Sequence[Use]) -> tuple[float, float]:
+    """FLOPs that the case stands for in headlines, then its own; a sequence comes after the GEMMs it is held against."""
+    headline = sum(case.flop * use.count for use in uses if use.headline)
+    return headline, (0 if case.sequence else case.flop)

@@ -1,0 +1,357 @@
+"""The lines of a run file as frozen, typed records, and their JSON.
+
+Only raw samples are stored; every statistic is derived when a file is read. Quantities carry their unit in their
+name. Traces are parallel integer arrays in the sensor's native units (mW, mJ, MHz), with CLOCK_MONOTONIC
+nanoseconds counted from the measurement's `origin_ns`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from gemmkernels.backend import ConfigValue
+from gemmkernels.problem import Problem
+
+SCHEMA_VERSION: Final = 1
+"""History: 1 (2026-11) the first."""
+
+Origin: TypeAlias = Literal["measured", "imported", "simulated"]
+Status: TypeAlias = Literal["ok", "skipped", "failed"]
+EnergyStatus: TypeAlias = Literal["ok", "disputed", "unsteady", "refused", "unidentified", "unsupported"]
+Regime: TypeAlias = Literal["burst", "sustained"]
+EffortName: TypeAlias = Literal["fast", "normal", "publish"]
+Phase: TypeAlias = Literal["forward", "input_grad", "weight_grad"]
+EndReason: TypeAlias = Literal["done", "budget", "interrupted", "failed"]
+
+ENERGY_USABLE: Final = ("ok", "disputed", "unsteady")
+"""Energy statuses under which watts are shown; a row with any other has nulls and a reason."""
+
+REGIMES: Final = ("burst", "sustained")
+EFFORTS: Final = ("fast", "normal", "publish")
+
+
+class _Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all records: immutable, by keyword; every field is written, absent ones take their default.
+
+    msgspec hands `kw_only` down to no subclass, so each one says it again.
+    """
+
+
+class SequenceItem(_Frozen, frozen=True, kw_only=True):
+    """One GEMM of a `sequence` case, which replays a layer's GEMMs in order as one launch."""
+
+    problem: Problem
+    role: str
+    phase: Phase | None = None
+
+
+class Use(_Frozen, frozen=True, kw_only=True):
+    """Where a case comes from: a suite, the GEMM's role in it, and how often one step runs it.
+
+    headline: counts towards the suite's totals (attention's batched GEMMs do not: real training fuses them).
+    """
+
+    suite: str
+    role: str
+    phase: Phase | None = None
+    count: int = 1
+    headline: bool = True
+
+
+class Case(_Frozen, frozen=True, kw_only=True):
+    """What is measured: a problem (or a sequence of them) by a backend under one regime.
+
+    config: as planned, None lets the backend choose; as recorded, what ran. inputs: the distribution of A and B.
+    cache: `rotating`, operands cycle through more than twice the L2; `hot`, the same operands each time.
+    """
+
+    problem: Problem | None = None
+    sequence: tuple[SequenceItem, ...] = ()
+    backend: str
+    config: dict[str, ConfigValue] | None = None
+    regime: Regime = "sustained"
+    effort: EffortName = "normal"
+    inputs: str = "normal"
+    cache: Literal["rotating", "hot"] = "rotating"
+
+    @property
+    def flop(self) -> int:
+        """Floating-point operations of one launch."""
+        return sum(problem.flop for problem in self.problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The GEMMs of one launch, in order."""
+        return (self.problem,) if self.problem else tuple(item.problem for item in self.sequence)
+
+    @property
+    def label(self) -> str:
+        """A short name for progress lines and messages."""
+        if self.problem is None:
+            what = f"sequence of {len(self.sequence)}"
+        else:
+            what = f"{self.problem.shape} {self.problem.dtype} {self.problem.layout}"
+        return f"{what} {self.backend} {self.regime}"
+
+
+def case_id(case: Case) -> str:
+    """The identity of a case as planned: 16 hexadecimal digits, the same for the same case on every machine."""
+    canonical = msgspec.json.encode(case, order="deterministic")
+    return hashlib.sha256(canonical).hexdigest()[:16]
+
+
+class Planned(_Frozen, frozen=True, kw_only=True):
+    """One entry of a plan: a case, where it is used, and which process of `--processes` measures it."""
+
+    case_id: str
+    case: Case
+    uses: tuple[Use, ...] = ()
+    process: int = 0
+
+
+class SuiteFact(_Frozen, frozen=True, kw_only=True):
+    """What a headline needs to know of a suite: its model, the tokens of one micro-batch, the layers it covers."""
+
+    name: str
+    model: str | None = None
+    tokens: int | None = None
+    layers: int | None = None
+    description: str = ""
+
+
+class Policy(_Frozen, frozen=True, kw_only=True):
+    """How the run was asked for, beyond its cases. budget_s: None for no limit."""
+
+    seed: int = 0
+    processes: int = 1
+    budget_s: float | None = None
+    shared: bool = False
+
+
+class RunHeader(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="run"):
+    """The first line: what was planned, before anything was measured."""
+
+    schema: int
+    id: str
+    created: str
+    origin: Origin
+    flopwatt: str
+    plan: tuple[Planned, ...] = ()
+    suites: tuple[SuiteFact, ...] = ()
+    policy: Policy = Policy()
+    source: str | None = None
+    licence: str | None = None
+
+
+class Environment(_Frozen, frozen=True, kw_only=True):
+    """The machine and software of a segment. Names no host, user or path; a board only by the hash of its UUID.
+
+    gpu: the driver's name for it, or the CPU model on a CPU. spec: key in the table of known GPUs, None if unknown.
+    """
+
+    kind: Literal["cuda", "cpu"]
+    gpu: str
+    spec: str | None = None
+    capability: tuple[int, int] | None = None
+    sm_count: int | None = None
+    l2_bytes: int | None = None
+    memory_bytes: int | None = None
+    max_clock_mhz: int | None = None
+    power_limit_mw: int | None = None
+    power_limit_default_mw: int | None = None
+    vbios: str | None = None
+    driver: str | None = None
+    cpu: str | None = None
+    cpu_threads: int | None = None
+    os: str | None = None
+    versions: dict[str, str] = {}
+    mig: bool | None = None
+    shared_with: int | None = None
+    unreadable: dict[str, str] = {}
+
+
+class SensorIdentity(_Frozen, frozen=True, kw_only=True):
+    """What is known of the power sensor. None where it could not be told.
+
+    source: `nvml`, `rapl`, `simulated`, `none`. method: how it was learnt. gain_uncertainty: relative, common to all
+    readings of one board.
+    """
+
+    source: str
+    method: str = "not identified"
+    update_period_s: float | None = None
+    window_s: float | None = None
+    counter_tick_s: float | None = None
+    counter_covers_all_time: bool | None = None
+    call_latency_s: float | None = None
+    gain_uncertainty: float | None = None
+    reason: str | None = None
+
+
+class Segment(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="segment"):
+    """One line at each start or resume of a run: where its records come from. idle_w: mean watts before any load."""
+
+    segment: int
+    started: str
+    environment: Environment
+    board_id: str | None = None
+    sensor: SensorIdentity | None = None
+    idle_w: float | None = None
+    idle_context_w: float | None = None
+
+
+class Correctness(_Frozen, frozen=True, kw_only=True):
+    """Outcome of the check before timing. relative_error: None when it was infinite or not a number."""
+
+    relative_error: float | None
+    bound: float
+    method: str
+
+
+class Load(_Frozen, frozen=True, kw_only=True):
+    """One gap-free stretch of launches. launches[i] have completed at t_ns[i]; the first mark is the start, 0."""
+
+    t_ns: tuple[int, ...]
+    launches: tuple[int, ...]
+
+
+class Window(_Frozen, frozen=True, kw_only=True):
+    """The part of a load, by its index, that counts: after warm-up or settling."""
+
+    load: int
+    start_ns: int
+    end_ns: int
+
+
+class CounterTrace(_Frozen, frozen=True, kw_only=True):
+    """The energy counter at each reading where its value had changed, the first reading included.
+
+    The change happened in (before_ns[i], t_ns[i]]: before_ns is when the previous value was last seen.
+    """
+
+    before_ns: tuple[int, ...]
+    t_ns: tuple[int, ...]
+    energy_mj: tuple[int, ...]
+
+
+class PowerTrace(_Frozen, frozen=True, kw_only=True):
+    """Power and state of the GPU, polled. None where a quantity was not readable at that instant."""
+
+    t_ns: tuple[int, ...]
+    instant_mw: tuple[int | None, ...] = ()
+    average_mw: tuple[int | None, ...] = ()
+    clock_mhz: tuple[int | None, ...] = ()
+    temp_c: tuple[int | None, ...] = ()
+    reasons: tuple[int | None, ...] = ()
+
+
+class SlowTrace(_Frozen, frozen=True, kw_only=True):
+    """Quantities read about once a second: the enforced limit, and nanoseconds spent throttled since driver load."""
+
+    t_ns: tuple[int, ...]
+    power_limit_mw: tuple[int | None, ...] = ()
+    power_violation_ns: tuple[int | None, ...] = ()
+    thermal_violation_ns: tuple[int | None, ...] = ()
+    memory_clock_mhz: tuple[int | None, ...] = ()
+
+
+class ClockMap(_Frozen, frozen=True, kw_only=True):
+    """How device time was laid on CLOCK_MONOTONIC: two anchors, each an instant known to ± its half-width.
+
+    drift_ns: disagreement of the two anchors over the load, after which marks were interpolated linearly.
+    """
+
+    first_half_width_ns: int
+    last_half_width_ns: int
+    drift_ns: int
+
+
+class RawMeasurement(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
+    """Raw samples of one case. flags: `over_25_ms` (a burst whose one launch is longer), `power_cap` (a burst during
+    which the cap bit), `rest_skipped`, `not_steady`, `window_short`. unreadable: quantity → the NVML code or reason.
+    """
+
+    timer: str
+    origin_ns: int
+    loads: tuple[Load, ...]
+    windows: tuple[Window, ...]
+    operand_sets: int = 1
+    clock_map: ClockMap | None = None
+    counter: CounterTrace | None = None
+    power: PowerTrace | None = None
+    slow: SlowTrace | None = None
+    sensor_source: str | None = None
+    flags: tuple[str, ...] = ()
+    unreadable: dict[str, str] = {}
+
+
+class AggregateMeasurement(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="aggregate"):
+    """What someone else's table says of a case; imports only. Seconds for one GEMM, watts of the board."""
+
+    time_s: float
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    window_s: float | None = None
+
+
+Measurement: TypeAlias = RawMeasurement | AggregateMeasurement
+
+
+class Record(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="record"):
+    """One measured case, or why there is none. `status` judges time and correctness, `energy_status` the watts.
+
+    settings: process-wide settings in force (TF32, reduced-precision accumulation, threads).
+    """
+
+    id: str
+    case_id: str
+    segment: int
+    origin: Origin
+    started: str
+    process: int = 0
+    case: Case
+    uses: tuple[Use, ...] = ()
+    status: Status
+    reason: str | None = None
+    energy_status: EnergyStatus = "unsupported"
+    energy_reason: str | None = None
+    correctness: Correctness | None = None
+    settings: dict[str, str] = {}
+    input_audit: dict[str, float] = {}
+    measurement: Measurement | None = None
+
+
+class Event(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="event"):
+    """Something a reader should know: throttling, a worker replaced, a warning."""
+
+    at: str
+    what: str
+    message: str
+    case_id: str | None = None
+
+
+class End(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="end"):
+    """Why measuring stopped. A file without one was cut off."""
+
+    at: str
+    reason: EndReason
+    message: str = ""
+
+
+Line: TypeAlias = RunHeader | Segment | Record | Event | End
+LINE_TYPES: Final = frozenset({"run", "segment", "record", "event", "end"})
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Line)
+
+
+def encode(line: Line) -> bytes:
+    """One JSON line without its newline. NaN and infinity never occur: they have no JSON."""
+    return _encoder.encode(line)
+
+
+def decode(data: bytes) -> Line:
+    """The record in one JSON line. Raises msgspec.DecodeError or msgspec.ValidationError, which say what is wrong."""
+    return _decoder.decode(data)

@@ -1,0 +1,199 @@
+"""A run file's records as a table: one row for each record and use, in the units that the column names say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from flopwatt.runs import gpus
+from flopwatt.runs.energy import REASON_SW_POWER_CAP, REASON_THERMAL, fraction_with, judge
+from flopwatt.runs.records import (
+    ENERGY_USABLE,
+    AggregateMeasurement,
+    Case,
+    RawMeasurement,
+    Record,
+    Segment,
+    Use,
+)
+from flopwatt.runs.stats import Interval, launch_time
+from flopwatt.runs.store import RunFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TEXT: Final = "string"
+_FLOAT: Final = "float64"
+_INT: Final = "Int64"
+
+COLUMNS: Final[dict[str, str]] = {
+    "run_id": _TEXT, "origin": _TEXT, "gpu": _TEXT, "board_id": _TEXT,
+    "suite": _TEXT, "role": _TEXT, "phase": _TEXT, "count": _INT,
+    "m": _INT, "n": _INT, "k": _INT, "batch": _INT,
+    "dtype": _TEXT, "out_dtype": _TEXT, "layout": _TEXT, "scaling": _TEXT,
+    "backend": _TEXT, "config": _TEXT, "regime": _TEXT, "effort": _TEXT, "inputs": _TEXT, "cache": _TEXT, "process": _INT,
+    "status": _TEXT, "reason": _TEXT, "energy_status": _TEXT, "energy_reason": _TEXT,
+    "flop": _INT, "bytes": _INT,
+    "time_s": _FLOAT, "time_s_low": _FLOAT, "time_s_high": _FLOAT,
+    "tflops": _FLOAT, "tflops_low": _FLOAT, "tflops_high": _FLOAT,
+    "power_w": _FLOAT, "power_w_low": _FLOAT, "power_w_high": _FLOAT, "power_systematic": _FLOAT,
+    "energy_j": _FLOAT, "energy_source": _TEXT,
+    "tflops_per_w": _FLOAT, "tflops_per_w_low": _FLOAT, "tflops_per_w_high": _FLOAT, "pj_per_flop": _FLOAT,
+    "peak_fraction": _FLOAT, "clock_mhz": _FLOAT, "temp_c": _FLOAT,
+    "power_limit_w": _FLOAT, "throttle_power": _FLOAT, "throttle_thermal": _FLOAT,
+    "window_s": _FLOAT, "idle_power_w": _FLOAT, "relative_error": _FLOAT, "headline": "boolean",
+}  # fmt: skip
+"""Tidy columns and their pandas types. `headline` says whether the row counts in its suite's totals."""
+
+Row = dict[str, Any]
+
+
+def frame(runs: Iterable[RunFile]) -> pd.DataFrame:
+    """The tidy table of several run files. Everything that could not be read is null, never 0."""
+    import pandas as pd
+
+    rows = [row for run in runs for row in run_rows(run)]
+    return pd.DataFrame({name: pd.array([row[name] for row in rows], dtype=kind) for name, kind in COLUMNS.items()})
+
+
+def run_rows(run: RunFile) -> list[Row]:
+    """The rows of one run file as plain values."""
+    segments = {segment.segment: segment for segment in run.segments}
+    rows: list[Row] = []
+    for record in run.records:
+        row = record_row(run.header.id, record, segments.get(record.segment))
+        uses: Sequence[Use | None] = record.uses or (None,)
+        rows.extend({**row, **_use_columns(use)} for use in uses)
+    return rows
+
+
+def record_row(run_id: str, record: Record, segment: Segment | None) -> Row:
+    """One record's columns, without those of its uses. segment: None leaves the machine's columns null."""
+    row: Row = dict.fromkeys(COLUMNS)
+    environment = segment.environment if segment else None
+    row.update(
+        run_id=run_id, origin=record.origin, process=record.process,
+        gpu=environment.gpu if environment else None,
+        board_id=segment.board_id if segment else None,
+        idle_power_w=segment.idle_w if segment else None,
+        status=record.status, reason=record.reason,
+        energy_status=record.energy_status, energy_reason=record.energy_reason,
+    )  # fmt: skip
+    row.update(_case_columns(record.case))
+    if record.correctness is not None:
+        row["relative_error"] = record.correctness.relative_error
+    if record.status == "ok" and record.measurement is not None:
+        row.update(_measured(record, segment))
+        _add_peak_fraction(row, segment)
+    return row
+
+
+def _case_columns(case: Case) -> Row:
+    columns: Row = {
+        "backend": case.backend,
+        "config": ",".join(f"{key}={value}" for key, value in sorted(case.config.items())) if case.config else None,
+        "regime": case.regime,
+        "effort": case.effort,
+        "inputs": case.inputs,
+        "cache": case.cache,
+        "flop": case.flop,
+        "bytes": sum(problem.min_bytes for problem in case.problems),
+    }
+    formats = {(p.dtype, p.out_dtype, p.scaling) for p in case.problems}
+    if len(formats) == 1:
+        columns["dtype"], columns["out_dtype"], columns["scaling"] = next(iter(formats))
+    if case.problem is not None:
+        p = case.problem
+        columns.update(m=p.m, n=p.n, k=p.k, batch=p.batch, layout=p.layout)
+    return columns
+
+
+def _use_columns(use: Use | None) -> Row:
+    if use is None:
+        return {"count": 1, "headline": True}
+    return {"suite": use.suite, "role": use.role, "phase": use.phase, "count": use.count, "headline": use.headline}
+
+
+def _measured(record: Record, segment: Segment | None) -> Row:
+    if isinstance(record.measurement, AggregateMeasurement):
+        return _aggregate_columns(record, record.measurement)
+    raw = record.measurement
+    assert raw is not None
+    time = launch_time(raw, record.case.regime)
+    if time is None:
+        return {}
+    columns = _rate_columns(record.case.flop, time)
+    columns.update(_state_columns(raw))
+    if record.energy_status in ENERGY_USABLE:
+        sensor = segment.sensor if segment else None
+        energy = judge(raw, sensor)
+        if energy.power_w is not None and energy.energy_j is not None:
+            columns.update(_energy_columns(record.case.flop, energy.power_w, energy.energy_j, energy.source))
+            columns["power_systematic"] = sensor.gain_uncertainty if sensor else None
+    return columns
+
+
+def _rate_columns(flop: int, time: Interval) -> Row:
+    tflops = time.reciprocal(flop * 1e-12)
+    return {
+        "time_s": time.value, "time_s_low": time.low, "time_s_high": time.high,
+        "tflops": tflops.value, "tflops_low": tflops.low, "tflops_high": tflops.high,
+    }  # fmt: skip
+
+
+def _energy_columns(flop: int, power: Interval, joules: Interval, source: str | None) -> Row:
+    per_watt = joules.reciprocal(flop * 1e-12)
+    return {
+        "power_w": power.value, "power_w_low": power.low, "power_w_high": power.high,
+        "energy_j": joules.value, "energy_source": source,
+        "tflops_per_w": per_watt.value, "tflops_per_w_low": per_watt.low, "tflops_per_w_high": per_watt.high,
+        "pj_per_flop": joules.value / flop * 1e12,
+    }  # fmt: skip
+
+
+def _state_columns(raw: RawMeasurement) -> Row:
+    columns: Row = {
+        "window_s": sum(w.end_ns - w.start_ns for w in raw.windows) * 1e-9,
+        "throttle_power": fraction_with(raw, REASON_SW_POWER_CAP),
+        "throttle_thermal": fraction_with(raw, REASON_THERMAL),
+    }
+    if raw.power is not None:
+        t = np.asarray(raw.power.t_ns)
+        inside = np.zeros(len(t), dtype=bool)
+        for window in raw.windows:
+            inside |= (t >= window.start_ns) & (t <= window.end_ns)
+        columns["clock_mhz"] = _mean(raw.power.clock_mhz, inside)
+        columns["temp_c"] = _mean(raw.power.temp_c, inside)
+    if raw.slow is not None:
+        limits = [limit for limit in raw.slow.power_limit_mw if limit is not None]
+        columns["power_limit_w"] = limits[-1] * 1e-3 if limits else None
+    return columns
+
+
+def _mean(values: Sequence[int | None], inside: np.ndarray[Any, np.dtype[np.bool_]]) -> float | None:
+    known = [value for value, use in zip(values, inside, strict=True) if use and value is not None] if values else []
+    return float(np.mean(known)) if known else None
+
+
+def _aggregate_columns(record: Record, aggregate: AggregateMeasurement) -> Row:
+    columns = _rate_columns(record.case.flop, Interval(aggregate.time_s))
+    columns["power_limit_w"] = aggregate.power_limit_w
+    columns["window_s"] = aggregate.window_s
+    if aggregate.power_w is not None and record.energy_status in ENERGY_USABLE:
+        power = Interval(aggregate.power_w)
+        columns.update(_energy_columns(record.case.flop, power, Interval(aggregate.power_w * aggregate.time_s), "imported"))
+    return columns
+
+
+def _add_peak_fraction(row: Row, segment: Segment | None) -> None:
+    """Achieved over the dense datasheet peak; null for a GPU or format without a known one."""
+    if segment is None or row.get("tflops") is None or row["dtype"] is None:
+        return
+    environment = segment.environment
+    spec = gpus.find(environment.gpu, environment.memory_bytes, environment.sm_count)
+    peak = spec.peak_flop_per_s(row["dtype"]) if spec else None
+    if peak and math.isfinite(peak):
+        row["peak_fraction"] = row["tflops"] * 1e12 / peak
