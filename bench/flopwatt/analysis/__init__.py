@@ -1,0 +1,1 @@
+"""From run files to answers: tables, comparisons, reports. Works from files alone."""

@@ -1,0 +1,230 @@
+"""Results as tables and a headline on a terminal. Where there is no terminal: the same, plain."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flopwatt.analysis.headline import Headline, headlines
+from flopwatt.analysis.processes import merge
+from flopwatt.runs.records import ENERGY_USABLE
+from flopwatt.runs.stats import Interval
+from flopwatt.runs.store import RunFile
+from flopwatt.runs.tidy import Row, run_rows
+
+DASH = "–"
+"""What a cell holds when the quantity was not measured; the reason stands under the table."""
+
+
+def show(runs: Sequence[RunFile], console: Console) -> None:
+    """Prints the tables of each run, what could not be measured and why, and the headlines."""
+    for run in runs:
+        console.print(run_view(run))
+
+
+def run_view(run: RunFile) -> RenderableType:
+    """All of one run: a table for each regime and kind of inputs, notes, headlines."""
+    rows = merge(run_rows(run))
+    parts: list[RenderableType] = [_title(run)]
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row["regime"], row["inputs"]].append(row)
+    for (regime, inputs), group in groups.items():
+        parts.append(_table(regime, inputs, group))
+    parts.extend(_notes(run))
+    parts.extend(_headline_text(headline) for headline in headlines([run]))
+    return Group(*parts)
+
+
+def _title(run: RunFile) -> Text:
+    text = Text()
+    for segment in run.segments[-1:]:
+        environment = segment.environment
+        text.append(environment.gpu, style="bold")
+        versions = environment.versions
+        software = [f"{name} {versions[name]}" for name in ("torch", "triton") if name in versions]
+        if environment.driver:
+            software.append(f"driver {environment.driver}")
+        if environment.power_limit_mw:
+            software.append(f"limit {environment.power_limit_mw / 1000:.0f} W")
+        if segment.idle_w:
+            software.append(f"idle {segment.idle_w:.0f} W")
+        text.append(f"  {', '.join(software)}\n")
+    if run.header.origin != "measured":
+        text.append(f"{run.header.origin}: not a measurement of any real GPU\n", style="yellow")
+    return text
+
+
+def _table(regime: str, inputs: str, rows: Sequence[Row]) -> Table:
+    table = Table(
+        title=f"{regime}, {inputs} inputs", title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
+    watts = any(row["power_w"] is not None for row in rows)
+    peak = any(row["peak_fraction"] is not None for row in rows)
+    phases = any(row["phase"] for row in rows)
+    for name, wanted in _columns(watts, peak, phases).items():
+        if wanted:
+            left = name in ("role", "phase", "dtype", "layout", "backend")
+            table.add_column(name, justify="left" if left else "right", no_wrap=name != "backend")
+    for row in rows:
+        cells = _cells(row)
+        table.add_row(*(cells[str(column.header)] for column in table.columns), style=_style(row))
+    return table
+
+
+def _columns(watts: bool, peak: bool, phases: bool) -> dict[str, bool]:
+    """Columns in order, and whether this table has anything to say in them."""
+    return {
+        "role": True, "phase": phases, "M×N×K": True, "dtype": True, "layout": True, "backend": True,
+        "time": True, "±": True, "TFLOPS": True, "% of peak": peak, "W": watts, "TFLOPS/W": watts, "± ": watts,
+        "pJ/FLOP": watts, "MHz": watts,
+    }  # fmt: skip
+
+
+def _cells(row: Row) -> dict[str, str | Text]:
+    return {
+        "role": row["role"] or DASH,
+        "phase": (row["phase"] or "").replace("_grad", " grad"),
+        "M×N×K": _shape(row),
+        "dtype": row["dtype"] or DASH,
+        "layout": row["layout"] or DASH,
+        "backend": row["backend"],
+        "time": _seconds(row["time_s"]) if row["status"] == "ok" else Text(row["status"], style="red"),
+        "±": _percent(row["time_s"], row["time_s_low"], row["time_s_high"]),
+        "TFLOPS": _significant(row["tflops"]),
+        "% of peak": DASH if row["peak_fraction"] is None else f"{row['peak_fraction']:.1%}"[:-1],
+        "W": DASH if row["power_w"] is None else f"{row['power_w']:.0f}",
+        "TFLOPS/W": _significant(row["tflops_per_w"]),
+        "± ": _percent(row["tflops_per_w"], row["tflops_per_w_low"], row["tflops_per_w_high"]),
+        "pJ/FLOP": _significant(row["pj_per_flop"]),
+        "MHz": DASH if row["clock_mhz"] is None else f"{row['clock_mhz']:.0f}",
+    }
+
+
+def _style(row: Row) -> str:
+    return "" if row["status"] == "ok" else "dim"
+
+
+def _shape(row: Row) -> str:
+    if row["m"] is None:
+        return "one layer" if row["role"] == "sequence" else DASH
+    sizes = f"{row['m']}×{row['n']}×{row['k']}"
+    return sizes if row["batch"] == 1 else f"{row['batch']}× {sizes}"
+
+
+def _notes(run: RunFile) -> Iterator[Text]:
+    """What could not be measured, and why: one line for each reason, however many records it concerns."""
+    sustained = [r for r in run.records if r.status == "ok" and r.case.regime == "sustained"]
+    if sustained:
+        with_energy = sum(record.energy_status in ENERGY_USABLE for record in sustained)
+        yield Text(f"{with_energy} of {len(sustained)} sustained measurements have energy", style="bold")
+    energy = Counter(f"{r.energy_status}: {r.energy_reason}" for r in sustained if r.energy_status != "ok")
+    status = Counter(f"{r.status}: {r.reason}" for r in run.records if r.status != "ok")
+    flags = Counter(flag for r in run.records for flag in getattr(r.measurement, "flags", ()))
+    for reason, count in energy.most_common():
+        yield Text(f"  {count} × {reason}")
+    for reason, count in status.most_common():
+        yield Text(f"  {count} × {reason}", style="yellow")
+    for flag, count in flags.most_common():
+        if flag in FLAGS:
+            yield Text(f"  {count} × {FLAGS[flag]}", style="yellow")
+    for event in run.events:
+        yield Text(f"  {event.at} {event.message}", style="yellow")
+    if run.torn:
+        yield Text("  the last line was cut off by a crash and is left out: continue with --resume", style="yellow")
+
+
+FLAGS = {
+    "over_25_ms": "one launch alone is longer than a burst's 25 ms",
+    "power_cap": "the power cap acted during a burst: not an upper bound",
+}
+
+
+def _headline_text(headline: Headline) -> Text:
+    """The block that a user reads first: one quantity a line, each with its interval."""
+    text = Text("\n")
+    what = f"{headline.model or headline.suite}, {headline.dtype}" + (
+        f", {_layers(headline.layers)}" if headline.layers else ""
+    )
+    text.append(f"{what}: a training step's GEMMs on {headline.gpu} by {headline.backend}\n", style="bold")
+    lines = [("TFLOPS", _with_interval(headline.tflops))]
+    if headline.power_w and headline.tflops_per_w and headline.pj_per_flop:
+        lines += [
+            ("W", _with_interval(headline.power_w)),
+            ("TFLOPS/W", _with_interval(headline.tflops_per_w)),
+            ("pJ/FLOP", _significant(headline.pj_per_flop)),
+        ]
+        if headline.joules_per_token:
+            lines.append(
+                (
+                    "J/token",
+                    f"{_significant(headline.joules_per_token)} over {headline.tokens} tokens"
+                    + (", one layer" if headline.layers == 1 else ""),
+                )
+            )
+    else:
+        lines.append(("TFLOPS/W", f"none: {headline.missing_energy} GEMMs have no energy"))
+    for name, value in lines:
+        text.append(f"  {name:<9}", style="dim")
+        text.append(f"{value}\n")
+    for note in _headline_notes(headline):
+        text.append(f"  {note}\n", style="dim")
+    return text
+
+
+def _headline_notes(headline: Headline) -> Iterator[str]:
+    if headline.coverage < 0.9999:
+        yield f"covers {headline.coverage:.0%} of the suite's FLOPs: the rest was not measured"
+    if headline.gap is not None:
+        gap = headline.gap
+        assert gap.relative.low is not None
+        assert gap.relative.high is not None
+        yield (
+            f"one layer replayed in order: {_seconds(gap.replayed_s)}, sum of its GEMMs alone: {_seconds(gap.summed_s)}, "
+            f"gap {gap.relative.value:+.1%} ({gap.relative.low:+.1%} to {gap.relative.high:+.1%})"
+        )
+    if headline.power_systematic:
+        yield f"watts: the sensor's gain may be off by {headline.power_systematic:.0%} on this board, not in the ± above"
+    if headline.processes == 1:
+        yield "one process: 1 % of run-to-run spread is assumed in the ±; --processes measures it"
+
+
+def _layers(count: int) -> str:
+    return "one layer" if count == 1 else f"{count} layers"
+
+
+def _with_interval(interval: Interval) -> str:
+    percent = _percent(interval.value, interval.low, interval.high)
+    return f"{_significant(interval.value)}" + (f" ± {percent}" if percent != DASH else "")
+
+
+def _significant(value: float | None, digits: int = 3) -> str:
+    """Three significant digits, never in exponent notation: 0.0412, 1.23, 45.6, 789."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{places}f}"
+
+
+def _seconds(value: float | None) -> str:
+    """A duration in the unit that keeps it between 1 and 1000."""
+    if value is None:
+        return DASH
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= size:
+            return f"{_significant(value / size, 4)} {unit}"
+    return f"{_significant(value / 1e-9, 4)} ns"
+
+
+def _percent(value: float | None, low: float | None, high: float | None) -> str:
+    """Half the interval in percent of the value."""
+    if value is None or low is None or high is None or not value:
+        return DASH
+    return f"{(high - low) / 2 / value:.2%}".replace("%", " %")

@@ -1,0 +1,198 @@
+"""The command line: parses, hands over to a command, and turns exceptions into one line and an exit code.
+
+Commands import what they need when they run, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from flopwatt import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EPILOG = "Exit codes: 0 done, 1 the answer is no, 2 wrong words or input, 3 not finished, 130 interrupted."
+
+app = typer.Typer(
+    name="flopwatt",
+    help="Measures matrix multiplication on GPUs: TFLOPS, watts and TFLOPS per watt, each with its uncertainty.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits with its code."""
+    debug = "--debug" in sys.argv[1:]
+    sys.exit(_guarded([word for word in sys.argv[1:] if word != "--debug"], debug))
+
+
+def _guarded(arguments: list[str], debug: bool) -> int:
+    from flopwatt.errors import FlopwattError
+
+    try:
+        code = app(arguments, prog_name="flopwatt", standalone_mode=False)
+    except FlopwattError as error:
+        if debug:
+            raise
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has stopped: nothing more can be said
+        return 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        return _usage_or_raise(error, debug)
+    return code if isinstance(code, int) else 0
+
+
+def _usage_or_raise(error: Exception, debug: bool) -> int:
+    """A word the parser did not understand is one line; anything else is a fault of the program, and says so.
+
+    The parser's exceptions are told by their shape: Typer has carried Click both inside and beside itself.
+    """
+    if hasattr(error, "format_message"):
+        return _complain(f"{error.format_message()} (see flopwatt --help)", 2)
+    if type(error).__name__ == "Abort":
+        return _complain("interrupted", 130)
+    if debug:
+        raise error
+    return _complain(f"fault in flopwatt, {type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"flopwatt: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"flopwatt {__version__}")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options that stand before any command. `main` has taken --debug out already."""
+
+
+@app.command()
+def run(
+    suite: Annotated[list[str] | None, typer.Option(help="Suite by name or TOML file; may be repeated.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model by name, TOML file or Hugging Face config.json.")] = None,
+    seq: Annotated[int | None, typer.Option(help="Sequence length for --model.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Micro-batch for --model.")] = None,
+    tp: Annotated[int | None, typer.Option(help="Tensor-parallel degree for --model.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="MxNxK or BATCHxMxNxK; may be repeated.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16, tf32, fp32, fp8_e4m3, int8.")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="See `flopwatt backends`; may be repeated.")] = None,
+    regime: Annotated[list[str] | None, typer.Option(help="burst or sustained; may be repeated.")] = None,
+    inputs: Annotated[list[str] | None, typer.Option(help="normal, uniform, zeros, integer, sparse:P.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    budget: Annotated[str | None, typer.Option(help="Stop before this much time is spent: 90s, 10m.")] = None,
+    effort: Annotated[str | None, typer.Option(help="fast, normal or publish: how long a case is held.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Repeat in this many fresh processes.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show cases and minutes; run nothing.")] = False,
+    shared: Annotated[bool, typer.Option("--shared", help="Measure on a busy GPU; marks the rows.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of inputs and order.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run file to write.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run file.")] = None,
+    simulate: Annotated[str | None, typer.Option(help="Scenario, by name or TOML file, of a simulated GPU.")] = None,
+) -> int:
+    """Measure GEMMs, reading power beside them; writes a run file and prints a table."""
+    from flopwatt.commands import run as command
+    from flopwatt.commands.request import Request, parse_duration
+    from flopwatt.measurement.messages import RigSpec
+
+    spec = RigSpec(device=device, scenario=simulate, seed=seed, shared=shared)
+    budget_s = parse_duration(budget)
+    if resume is not None:
+        return command.resume(resume, spec, budget_s, _console(), _log())
+    request = Request(
+        suites=suite or (),
+        model=model,
+        seq=seq,
+        micro_batch=micro_batch,
+        tensor_parallel=tp,
+        shapes=shape or (),
+        dtypes=dtype or (),
+        backends=backend or (),
+        regimes=regime or (),
+        inputs=inputs or (),
+        effort=effort,
+        processes=processes,
+        budget_s=budget_s,
+        seed=seed,
+    )
+    return command.run(request, command.Target(spec, output, plan, shared), _console(), _log())
+
+
+@app.command()
+def show(
+    files: Annotated[list[Path], typer.Argument(help="Run files.")],
+    format: Annotated[
+        str, typer.Option(help="table, csv, json or parquet: all but the first are tidy data.")
+    ] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write csv, json or parquet.")] = None,
+) -> int:
+    """Show run files as tables with headlines, or as tidy data."""
+    from flopwatt.commands import show as command
+
+    return command.show(files, format, output, _console())
+
+
+@app.command()
+def doctor(format: Annotated[str, typer.Option(help="table or json.")] = "table") -> int:
+    """Say what this machine can measure, what it cannot, why, and the remedy."""
+    from flopwatt.commands import doctor as command
+
+    return command.doctor(format, _console())
+
+
+@app.command()
+def suites(format: Annotated[str, typer.Option(help="table or json.")] = "table") -> int:
+    """List the suites: which GEMMs each holds, and how long it takes."""
+    from flopwatt.commands import listing as command
+
+    return command.suites(format, _console())
+
+
+@app.command()
+def backends(
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> int:
+    """List the ways to compute a GEMM, and what each supports on this machine."""
+    from flopwatt.commands import listing as command
+
+    return command.backends(device, format, _console())
+
+
+def _console() -> Console:
+    """Results, on standard output: plain text and as wide as the table where that is not a terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200, color_system=None)
+
+
+def _log() -> Console:
+    """Progress and remarks, on standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)

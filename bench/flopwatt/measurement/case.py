@@ -1,0 +1,288 @@
+"""One case → one measurement: its bursts, or its settled windows, with power read beside them. Never prints."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from flopwatt.measurement.clock import Clock
+from flopwatt.measurement.power.sampler import Samples
+from flopwatt.measurement.rig import CaseSkipped, Prepared, Rig
+from flopwatt.measurement.timing import TimedLoad, Timer
+from flopwatt.measurement.traces import raw_measurement
+from flopwatt.runs.effort import (
+    ASSUMED_PERIOD_S,
+    BURST_LOAD_S,
+    BURST_REST_S,
+    BURST_WARM_FRACTION,
+    CPU_WARM_S,
+    EFFORT,
+    MS,
+    STEADY_POWER,
+    STEADY_SPAN_S,
+    STEADY_TEMP_C,
+    Effort,
+    S,
+)
+from flopwatt.runs.energy import REASON_SW_POWER_CAP, judge
+from flopwatt.runs.records import (
+    Case,
+    Correctness,
+    EnergyStatus,
+    RawMeasurement,
+    Regime,
+    Status,
+    Window,
+)
+from flopwatt.runs.stats import launch_time
+
+MARKS_MAX: Final = 400
+"""Marks in a load: enough for ten batches a window, few enough for a record of tens of kilobytes."""
+
+MARK_MIN_NS: Final = 1 * MS
+"""The shortest mark: event and clock resolution (0.5 µs) stay under 0.1 % of it."""
+
+CPU_ROUNDS: Final = 2
+"""A CPU's windows are measured once more where its interval came out wider than the effort's tolerance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a case, as it enters its record."""
+
+    status: Status
+    case: Case
+    reason: str | None = None
+    energy_status: EnergyStatus = "unsupported"
+    energy_reason: str | None = None
+    correctness: Correctness | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    input_audit: dict[str, float] = field(default_factory=dict)
+    measurement: RawMeasurement | None = None
+
+
+def measure_case(rig: Rig, case: Case, *, seed: int = 0, soak: bool = False) -> Outcome:
+    """Checks and measures one case. soak: heat the chip to its working temperature first, as a run's first case does.
+
+    A case this machine cannot run is `skipped`; a wrong result is `failed` and is not timed.
+    """
+    try:
+        prepared = rig.prepare(case, seed)
+    except CaseSkipped as skipped:
+        return Outcome("skipped", case, str(skipped), energy_reason="not measured")
+    return measure_prepared(rig, case, prepared, seed=seed, soak=soak)
+
+
+def measure_prepared(rig: Rig, case: Case, prepared: Prepared, *, seed: int = 0, soak: bool = False) -> Outcome:
+    """Measures a case that is ready on this rig, unless its result was wrong."""
+    case = msgspec.structs.replace(case, config=prepared.config)
+    if prepared.correct is False:
+        return _wrong(case, prepared)
+    measure = _Bursts if case.regime == "burst" else _Sustained
+    raw = measure(rig, prepared, EFFORT[case.effort], seed, soak).measure()
+    if launch_time(raw, case.regime) is None:
+        return Outcome("failed", case, "no launch completed inside a window: lengthen it with --effort")
+    energy_status, energy_reason = _judge_energy(rig, case, raw)
+    return Outcome(
+        "ok",
+        case,
+        energy_status=energy_status,
+        energy_reason=energy_reason,
+        correctness=prepared.correctness,
+        settings=prepared.settings,
+        input_audit=prepared.input_audit,
+        measurement=raw,
+    )
+
+
+def _wrong(case: Case, prepared: Prepared) -> Outcome:
+    assert prepared.correctness is not None
+    found = prepared.correctness.relative_error
+    error = "not finite" if found is None else f"{found:.3g}"
+    reason = f"wrong result: relative error {error}, bound {prepared.correctness.bound:.3g}"
+    return Outcome(
+        "failed",
+        case,
+        reason,
+        energy_reason="not measured",
+        correctness=prepared.correctness,
+        settings=prepared.settings,
+    )
+
+
+def _judge_energy(rig: Rig, case: Case, raw: RawMeasurement) -> tuple[EnergyStatus, str | None]:
+    if case.regime == "burst":
+        return "refused", "a burst is shorter than any power sensor's window"
+    energy = judge(raw, rig.sensor, bool(rig.environment.mig))
+    return energy.status, energy.reason
+
+
+class _Bursts:
+    """Rest, then at most 25 ms of load, several times, until the bursts agree or enough were run."""
+
+    def __init__(self, rig: Rig, prepared: Prepared, effort: Effort, seed: int, soak: bool) -> None:
+        self._rig = rig
+        self._timer = prepared.timer
+        self._sets = prepared.operand_sets
+        self._effort = effort
+
+    def measure(self) -> RawMeasurement:
+        launch_ns = self._timer.warm_up()
+        per_mark, marks = self._sizes(launch_ns)
+        warm_marks = int(marks * BURST_WARM_FRACTION)
+        flags = ["over_25_ms"] if launch_ns > BURST_LOAD_S * S else []
+        self._rig.sampler.start()
+        loads: list[TimedLoad] = []
+        windows: list[Window] = []
+        while not self._enough(loads, windows):
+            self._rig.clock.sleep_ns(round(BURST_REST_S * S))
+            timed = self._timer.run(marks, per_mark)
+            t_ns = timed.load.t_ns
+            windows.append(Window(load=len(loads), start_ns=t_ns[warm_marks], end_ns=t_ns[-1]))
+            loads.append(timed)
+        samples = self._rig.sampler.stop()
+        if _cap_bit(samples, windows):
+            flags.append("power_cap")
+        return raw_measurement(self._timer.name, self._sets, loads, windows, samples, flags, keep_counter=False)
+
+    def _sizes(self, launch_ns: int) -> tuple[int, int]:
+        """Launches a mark and marks a burst, so that the whole load stays under 25 ms."""
+        load_ns = BURST_LOAD_S * S
+        per_mark = max(1, round(MARK_MIN_NS / launch_ns))
+        return per_mark, max(1, math.floor(load_ns / (per_mark * launch_ns)))
+
+    def _enough(self, loads: list[TimedLoad], windows: list[Window]) -> bool:
+        least, most = self._effort.bursts
+        if len(loads) < least:
+            return False
+        return _tight(loads, windows, "burst", self._effort.tolerance) or len(loads) >= most
+
+
+class _Sustained:
+    """Gap-free load: soak, settle, then windows of stated length; on a CPU until the interval is tight."""
+
+    def __init__(self, rig: Rig, prepared: Prepared, effort: Effort, seed: int, soak: bool) -> None:
+        self._rig = rig
+        self._prepared = prepared
+        self._timer = prepared.timer
+        self._effort = effort
+        self._soak = soak
+        self._gpu = rig.environment.kind == "cuda"
+        self._random = random.Random(seed)
+
+    def measure(self) -> RawMeasurement:
+        launch_ns = self._timer.warm_up()
+        self._rig.sampler.start()
+        loads: list[TimedLoad] = []
+        windows: list[Window] = []
+        flags: list[str] = []
+        while not self._enough(loads, windows):
+            timed, cuts = self._one_load(launch_ns, flags)
+            windows += [Window(load=len(loads), start_ns=start, end_ns=end) for start, end in cuts]
+            loads.append(timed)
+        samples = self._rig.sampler.stop()
+        return raw_measurement(self._timer.name, self._prepared.operand_sets, loads, windows, samples, flags)
+
+    def _one_load(self, launch_ns: int, flags: list[str]) -> tuple[TimedLoad, list[tuple[int, int]]]:
+        effort, clock, sensor = self._effort, self._rig.clock, self._rig.sensor
+        window_s = effort.window_for(sensor.update_period_s, sensor.window_s) if self._gpu else effort.cpu_window_s
+        self._timer.begin(_launches_per_mark(effort.windows * window_s, launch_ns))
+        if not self._settle():
+            flags.append("not_steady")
+        cuts = []
+        for _ in range(effort.windows):
+            # A phase that never locks to the sensor's: readings repeated in step would repeat their error.
+            hold(self._timer, clock, self._random.random() * (sensor.update_period_s or ASSUMED_PERIOD_S))
+            start = clock.now_ns()
+            hold(self._timer, clock, window_s)
+            cuts.append((start, clock.now_ns()))
+        return self._timer.end(), cuts
+
+    def _enough(self, loads: list[TimedLoad], windows: list[Window]) -> bool:
+        if not loads:
+            return False
+        if self._gpu or len(loads) >= CPU_ROUNDS:
+            return True  # on a GPU the sensor sets the length, and time is known far better than watts
+        return _tight(loads, windows, "sustained", self._effort.tolerance)
+
+    def _settle(self) -> bool:
+        """Holds the load until power and temperature are steady, or time is up; whether they were."""
+        if not self._gpu:
+            hold(self._timer, self._rig.clock, CPU_WARM_S)
+            return True
+        effort = self._effort
+        if not effort.steady:
+            hold(self._timer, self._rig.clock, max(effort.settle_s, effort.soak_s if self._soak else 0.0))
+            return True
+        limit_s = effort.soak_s if self._soak else effort.settle_s
+        begun = self._rig.clock.now_ns()
+        hold(self._timer, self._rig.clock, min(limit_s, STEADY_SPAN_S))
+        while True:
+            samples = self._rig.sampler.peek()
+            steady = is_steady(samples, self._rig.clock.now_ns(), begun)
+            if steady is not False:
+                return True
+            if self._rig.clock.now_ns() - begun >= limit_s * S:
+                return False
+            hold(self._timer, self._rig.clock, 0.5)
+
+
+def hold(timer: Timer, clock: Clock, duration_s: float) -> None:
+    """Keeps a load going for this long."""
+    until = clock.now_ns() + round(duration_s * S)
+    while clock.now_ns() < until:
+        timer.pump()
+
+
+def is_steady(samples: Samples, now_ns: int, begun_ns: int) -> bool | None:
+    """Whether temperature and power held still over the last 5 s; None where neither can be read."""
+    trace = samples.power
+    if samples.lost or trace is None or not trace.t_ns:
+        return None
+    start = max(begun_ns, now_ns - round(STEADY_SPAN_S * S))
+    middle = (start + now_ns) / 2
+    temperature = _halves(trace.t_ns, trace.temp_c, start, middle)
+    power = _halves(trace.t_ns, trace.instant_mw or trace.average_mw, start, middle)
+    if temperature is None and power is None:
+        return None
+    if now_ns - begun_ns < STEADY_SPAN_S * S * 0.99:
+        return False
+    calm_temperature = temperature is None or abs(temperature[1] - temperature[0]) < STEADY_TEMP_C
+    calm_power = power is None or abs(power[1] / power[0] - 1) < STEADY_POWER
+    return calm_temperature and calm_power
+
+
+def _halves(
+    t_ns: tuple[int, ...], values: tuple[int | None, ...], start: float, middle: float
+) -> tuple[float, float] | None:
+    """Means of the readings before and after the middle, None where either half has none above zero."""
+    first = [v for t, v in zip(t_ns, values, strict=False) if v and start <= t < middle]
+    last = [v for t, v in zip(t_ns, values, strict=False) if v and t >= middle]
+    return (float(np.mean(first)), float(np.mean(last))) if first and last else None
+
+
+def _tight(loads: list[TimedLoad], windows: list[Window], regime: Regime, tolerance: float) -> bool:
+    """Whether the interval of the time so far is within the effort's tolerance."""
+    raw = RawMeasurement(timer="", origin_ns=0, loads=tuple(timed.load for timed in loads), windows=tuple(windows))
+    interval = launch_time(raw, regime)
+    return interval is not None and interval.relative_half_width <= tolerance
+
+
+def _launches_per_mark(duration_s: float, launch_ns: int) -> int:
+    return max(1, round(max(MARK_MIN_NS, duration_s * S / MARKS_MAX) / launch_ns))
+
+
+def _cap_bit(samples: Samples, windows: list[Window]) -> bool:
+    """Whether the power cap acted during the bursts: its counter of nanoseconds rose, or a poll in a burst saw its bit."""
+    violations = [v for v in samples.slow.power_violation_ns if v is not None] if samples.slow else []
+    if len(violations) > 1 and violations[-1] > violations[0]:
+        return True
+    if samples.power is None:
+        return False
+    polls = zip(samples.power.t_ns, samples.power.reasons, strict=False)
+    return any(r and r & REASON_SW_POWER_CAP and any(w.start_ns <= t <= w.end_ns for w in windows) for t, r in polls)

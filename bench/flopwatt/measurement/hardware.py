@@ -1,0 +1,163 @@
+"""The real machine as a rig: PyTorch's device, its power sampler, its idle watts, and cases made ready on it."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import gemmkernels.backend
+import numpy as np
+import torch
+from gemmkernels.backend import Device
+
+from flopwatt.errors import DeviceBusy, DeviceError
+from flopwatt.measurement import device as devices
+from flopwatt.measurement.clock import MonotonicClock
+from flopwatt.measurement.nvml_device import NvmlFacts, board_id, describe
+from flopwatt.measurement.power.process import open_sampler
+from flopwatt.measurement.power.sampler import Sampler
+from flopwatt.measurement.rig import CaseSkipped, Prepared
+from flopwatt.measurement.timing import Timer
+from flopwatt.measurement.timing_cpu import CpuTimer
+from flopwatt.measurement.workload import Workbench, Workload
+from flopwatt.runs import gpus
+from flopwatt.runs.effort import S
+from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity
+
+IDLE_S: Final = 1.0
+"""How long idle power is watched, before and after there is a CUDA context."""
+
+GAIN_UNCERTAINTY: Final = 0.05
+"""Relative; the accuracy usually quoted for NVIDIA's board sensors. No bound: −6 % to +11 % have been seen (Yang,
+Adamek and Armour, SC'24, arXiv 2312.02741)."""
+
+
+class HardwareRig:
+    """One real device. Everything but the sampler runs in this process, on one thread."""
+
+    origin: Origin = "measured"
+
+    def __init__(self, device: Device, environment: Environment, board: str | None, sampler: Sampler) -> None:
+        self.clock = MonotonicClock()
+        self.environment = environment
+        self.board_id = board
+        self.sampler = sampler
+        self.sensor = _identity(sampler)
+        self.idle_w: float | None = None
+        self.idle_context_w: float | None = None
+        self._device = device
+        self._bench = Workbench(device)
+        torch.set_num_threads(devices.threads())
+
+    @classmethod
+    def open(cls, wanted: str, *, shared: bool, idle: bool) -> HardwareRig:
+        """The device that `wanted` names, its sampler started. Raises DeviceError, or DeviceBusy unless `shared`.
+
+        idle: spend a second on idle power without, and one with a CUDA context.
+        """
+        device = devices.choose(wanted)
+        if device.kind == "cpu":
+            return cls(device, devices.describe_cpu(device), None, open_sampler("rapl"))
+        uuid = f"GPU-{torch.cuda.get_device_properties(device.index).uuid}"
+        facts = _facts(uuid)
+        if facts.other_processes and not shared:
+            raise DeviceBusy(
+                f"{facts.other_processes} other process(es) compute on {device.name}: wait for them, "
+                "or measure beside them with --shared, which marks the rows"
+            )
+        rig = cls(device, _gpu_environment(device, facts), board_id(uuid), open_sampler(f"nvml:{uuid}"))
+        rig._wake(idle)
+        return rig
+
+    def prepare(self, case: Case, seed: int) -> Prepared:
+        try:
+            backend = gemmkernels.backend.load(case.backend)
+        except ImportError as error:
+            raise CaseSkipped(f"{case.backend} needs a package that is not installed: {error}") from None
+        return self.prepared(self._bench.prepare(case, backend, seed))
+
+    def prepared(self, workload: Workload) -> Prepared:
+        """A workload of this rig's device with a timer around it."""
+        return Prepared(
+            timer=self._timer(workload),
+            config=workload.config,
+            correctness=workload.correctness,
+            correct=workload.correct,
+            operand_sets=workload.sets,
+            settings=workload.settings,
+            input_audit=workload.input_audit,
+        )
+
+    @property
+    def bench(self) -> Workbench:
+        """Prepares workloads on this rig's device."""
+        return self._bench
+
+    def release(self) -> None:
+        if self._device.kind == "cuda":
+            torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        self.sampler.close()
+
+    def _timer(self, workload: Workload) -> Timer:
+        if self._device.kind == "cpu":
+            return CpuTimer(workload.step, self.clock)
+        from flopwatt.measurement.timing_cuda import CudaTimer
+
+        return CudaTimer(workload.step, workload.sets, self.clock)
+
+    def _wake(self, idle: bool) -> None:
+        """Makes the CUDA context, with idle power read on either side of it."""
+        if idle:
+            self.idle_w = self._idle_w()
+        torch.cuda.set_device(self._device.index)
+        torch.zeros(1, device=self._device.torch_name)
+        torch.cuda.synchronize()
+        if idle:
+            self.idle_context_w = self._idle_w()
+
+    def _idle_w(self) -> float | None:
+        self.sampler.start()
+        self.clock.sleep_ns(round(IDLE_S * S))
+        trace = self.sampler.stop().power
+        watts = [mw * 1e-3 for mw in trace.instant_mw or trace.average_mw if mw] if trace else []
+        return float(np.mean(watts)) if watts else None
+
+
+def _identity(sampler: Sampler) -> SensorIdentity:
+    source = sampler.source
+    return SensorIdentity(source=source, gain_uncertainty=GAIN_UNCERTAINTY if source == "nvml" else None)
+
+
+def _facts(uuid: str) -> NvmlFacts:
+    """What NVML says of the GPU; where it says nothing, the reason under `nvml`."""
+    try:
+        return describe(uuid, own_pids=[os.getpid()])
+    except DeviceError as error:
+        return NvmlFacts(unreadable={"nvml": str(error)})
+
+
+def _gpu_environment(device: Device, facts: NvmlFacts) -> Environment:
+    spec = gpus.find(device.name, device.memory_bytes, device.sm_count)
+    return Environment(
+        kind="cuda",
+        gpu=device.name,
+        spec=spec.name if spec else None,
+        capability=device.capability,
+        sm_count=device.sm_count,
+        l2_bytes=device.l2_bytes,
+        memory_bytes=device.memory_bytes,
+        max_clock_mhz=facts.max_clock_mhz,
+        power_limit_mw=facts.power_limit_mw,
+        power_limit_default_mw=facts.power_limit_default_mw,
+        vbios=facts.vbios,
+        driver=facts.driver,
+        cpu=devices.cpu_model(),
+        cpu_threads=devices.threads(),
+        os=devices.os_name(),
+        versions=devices.versions(),
+        mig=facts.mig,
+        shared_with=facts.other_processes,
+        unreadable=facts.unreadable,
+    )

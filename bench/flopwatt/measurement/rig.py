@@ -1,0 +1,60 @@
+"""Everything the measuring loop needs of a machine. One implementation is real, one simulated; the loop cannot tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gemmkernels.backend import ConfigValue
+
+from flopwatt.measurement.clock import Clock
+from flopwatt.measurement.power.sampler import Sampler
+from flopwatt.measurement.timing import Timer
+from flopwatt.runs.records import Case, Correctness, Environment, Origin, SensorIdentity
+
+
+class CaseSkipped(Exception):
+    """This machine cannot run the case; the message is the reason, for the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A case made ready: operands allocated, kernel compiled, result checked, timer around it.
+
+    correct: None where nothing was computed (a simulation). settings: process-wide ones in force.
+    input_audit: fractions of NaN, Inf, saturated and zero elements that will be timed.
+    """
+
+    timer: Timer
+    config: dict[str, ConfigValue]
+    correctness: Correctness | None = None
+    correct: bool | None = None
+    operand_sets: int = 1
+    settings: dict[str, str] = field(default_factory=dict)
+    input_audit: dict[str, float] = field(default_factory=dict)
+
+
+class Rig(Protocol):
+    """A machine that measures: its clock, its power sampler, and cases made ready to run on it."""
+
+    origin: Origin
+    clock: Clock
+    sampler: Sampler
+    sensor: SensorIdentity
+    environment: Environment
+    board_id: str | None
+    idle_w: float | None
+    """Mean watts before any context was created, and with one; None where power cannot be read."""
+    idle_context_w: float | None
+
+    def prepare(self, case: Case, seed: int) -> Prepared:
+        """Makes `case` ready. Raises CaseSkipped where this machine cannot run it."""
+        ...
+
+    def release(self) -> None:
+        """Frees what `prepare` allocated, so that the next case has the memory."""
+        ...
+
+    def close(self) -> None:
+        """Ends the sampler and lets the device go."""
+        ...

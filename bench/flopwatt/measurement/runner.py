@@ -1,0 +1,279 @@
+"""The loop over a plan: yields a record a case, whatever becomes of the worker. Prints nothing, stores nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import flopwatt
+from flopwatt import errors
+from flopwatt.errors import FlopwattError, WorkerError
+from flopwatt.measurement.case import Outcome
+from flopwatt.measurement.messages import Broken, Channel, Done, Hello, Measure, Refusal, Reply, RigSpec
+from flopwatt.runs.effort import estimate_s
+from flopwatt.runs.records import End, Event, Planned, Policy, Record, Segment
+
+START_TIMEOUT_S: Final = 180.0
+"""Importing torch and making a CUDA context take seconds, on a cold network disk a minute or two."""
+
+CASE_TIMEOUT_FACTOR: Final = 10.0
+CASE_TIMEOUT_EXTRA_S: Final = 120.0
+"""A case that takes ten times its estimate and two minutes more hangs: its worker is killed."""
+
+STDERR_TAIL: Final = 400
+
+
+class WorkerDied(Exception):
+    """The worker ended without an answer; the message says how."""
+
+
+def now() -> str:
+    """The wall-clock time, UTC, as run files write it."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Worker:
+    """A measuring process and the channel to it. Raises FlopwattError types from `start` that the worker refused with."""
+
+    def __init__(self, spec: RigSpec) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "flopwatt.measurement.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._stderr,
+                stderr=self._stderr,
+                env=_environment(),
+                start_new_session=True,
+            )
+        self._channel = Channel(ours)
+        try:
+            self._channel.send(spec)
+            self.hello = self._greet()
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Process id of the worker."""
+        return self._process.pid
+
+    def measure(self, planned: Planned, seed: int, soak: bool, timeout_s: float) -> Done | Broken:
+        """Has the worker measure a case. Raises WorkerDied when it ends, or is killed after `timeout_s` of silence."""
+        try:
+            self._channel.send(Measure(case=planned.case, seed=seed, soak=soak))
+            reply: Reply = self._channel.receive(Reply, timeout_s)
+        except TimeoutError:
+            self.kill()
+            raise WorkerDied(f"no answer in {timeout_s:.0f} s: the kernel hangs; its process was killed") from None
+        except (EOFError, OSError):
+            how = self._obituary()
+            self.kill()
+            raise WorkerDied(how) from None
+        if not isinstance(reply, Done | Broken):
+            raise WorkerDied(f"the worker answered {type(reply).__name__} to a case")
+        return reply
+
+    def close(self) -> None:
+        """Lets the worker end by itself, and waits for it."""
+        self._channel.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._stderr.close()
+
+    def kill(self) -> None:
+        """Ends the worker and whatever it started, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._channel.close()
+        self._stderr.close()
+
+    def _greet(self) -> Hello:
+        try:
+            reply: Reply = self._channel.receive(Reply, START_TIMEOUT_S)
+        except TimeoutError:
+            raise WorkerError(
+                f"the measuring process did not start in {START_TIMEOUT_S:.0f} s: see `flopwatt doctor`"
+            ) from None
+        except EOFError:
+            raise WorkerError(
+                f"the measuring process did not start ({self._obituary()}): see `flopwatt doctor`"
+            ) from None
+        if isinstance(reply, Refusal):
+            kind = getattr(errors, reply.kind, FlopwattError)
+            raise kind(reply.message)
+        if not isinstance(reply, Hello):
+            raise WorkerError(f"the measuring process answered {type(reply).__name__} to a greeting")
+        return reply
+
+    def _obituary(self) -> str:
+        code = self._process.wait()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - STDERR_TAIL))
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return f"{how}: {lines[-1].strip()}" if lines else how
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with the sources it runs from, so that a bare checkout's worker finds them too."""
+    sources = [str(Path(flopwatt.__file__).parents[1]), *sys.path]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path for path in sources if path))}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A case is about to start: its place in the plan, and the seconds that the rest is expected to take."""
+
+    planned: Planned
+    done: int
+    total: int
+    remaining_s: float
+
+
+Step = Segment | Record | Event | Progress | End
+
+
+class Run:
+    """Measures a plan, one step at a time. A worker that dies costs its case; the next case gets a new one.
+
+    Use as an iterator; `close` ends the worker, at any time.
+    """
+
+    def __init__(self, first: Worker, spec: RigSpec, policy: Policy, *, segment: int = 0) -> None:
+        self._worker: Worker | None = first
+        self._spec = spec
+        self._policy = policy
+        self._segment = segment
+        self._hello = first.hello
+        self._process = spec.process
+        self._soaked = False
+        self._spent_s = 0.0
+
+    def steps(self, cases: Sequence[Planned]) -> Iterator[Step]:
+        """The segment, then each case's progress and record, with events in between, and last why it ended."""
+        yield self._segment_line()
+        for index, planned in enumerate(cases):
+            remaining = sum(self._estimate_s(later) for later in cases[index:])
+            if not self._fits(planned):
+                left = len(cases) - index
+                yield End(at=now(), reason="budget", message=f"{left} of {len(cases)} cases were not measured")
+                return
+            yield Progress(planned, index, len(cases), remaining)
+            yield from self._one(planned)
+        yield End(at=now(), reason="done")
+
+    def close(self) -> None:
+        """Ends the worker in an orderly way."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def kill(self) -> None:
+        """Ends the worker at once."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+    def _segment_line(self) -> Segment:
+        return Segment(
+            segment=self._segment,
+            started=now(),
+            environment=self._hello.environment,
+            board_id=self._hello.board_id,
+            sensor=self._hello.sensor,
+            idle_w=self._hello.idle_w,
+            idle_context_w=self._hello.idle_context_w,
+        )
+
+    def _one(self, planned: Planned) -> Iterator[Step]:
+        started, begun = now(), time.monotonic()
+        try:
+            worker = self._worker_for(planned)
+        except FlopwattError as error:
+            yield self._record(planned, started, Outcome("failed", planned.case, f"no measuring process: {error}"))
+            yield Event(at=now(), what="worker", message=str(error), case_id=planned.case_id)
+            return
+        soak = not self._soaked and planned.case.regime == "sustained"
+        timeout_s = CASE_TIMEOUT_FACTOR * self._estimate_s(planned) + CASE_TIMEOUT_EXTRA_S
+        try:
+            reply = worker.measure(planned, self._seed(planned), soak, timeout_s)
+        except WorkerDied as death:
+            self._worker = None
+            self._soaked = False
+            self._spent_s += time.monotonic() - begun
+            yield self._record(planned, started, Outcome("failed", planned.case, str(death)))
+            yield Event(at=now(), what="worker", message=f"replaced: {death}", case_id=planned.case_id)
+            return
+        if isinstance(reply, Broken):
+            self._spent_s += time.monotonic() - begun
+            yield self._record(planned, started, Outcome("failed", planned.case, reply.message))
+            if reply.fatal:
+                self.close()
+                yield Event(at=now(), what="worker", message=f"replaced: {reply.message}", case_id=planned.case_id)
+            return
+        self._soaked |= soak and reply.outcome.status == "ok"
+        self._spent_s += reply.elapsed_s
+        yield self._record(planned, started, reply.outcome)
+
+    def _worker_for(self, planned: Planned) -> Worker:
+        """The worker at hand, or a new one where it died or the plan asks for a fresh process."""
+        if planned.process != self._process:
+            self.close()
+            self._soaked = False
+            self._process = planned.process
+        if self._worker is None:
+            spec = msgspec.structs.replace(self._spec, process=self._process, idle=False)
+            self._worker = Worker(spec)
+        return self._worker
+
+    def _record(self, planned: Planned, started: str, outcome: Outcome) -> Record:
+        return Record(
+            id=uuid.uuid4().hex,
+            case_id=planned.case_id,
+            segment=self._segment,
+            origin=self._hello.origin,
+            started=started,
+            process=planned.process,
+            case=outcome.case,
+            uses=planned.uses,
+            status=outcome.status,
+            reason=outcome.reason,
+            energy_status=outcome.energy_status,
+            energy_reason=outcome.energy_reason or (outcome.reason if outcome.status != "ok" else None),
+            correctness=outcome.correctness,
+            settings=outcome.settings,
+            input_audit=outcome.input_audit,
+            measurement=outcome.measurement,
+        )
+
+    def _estimate_s(self, planned: Planned) -> float:
+        return estimate_s(planned.case, self._hello.environment.kind)
+
+    def _fits(self, planned: Planned) -> bool:
+        budget = self._policy.budget_s
+        return budget is None or self._spent_s + self._estimate_s(planned) <= budget
+
+    def _seed(self, planned: Planned) -> int:
+        """Fixed by the run's seed, the case and the process, so that a resumed run draws what it would have drawn."""
+        return (self._policy.seed + int(planned.case_id[:8], 16) + planned.process) & 0x7FFFFFFF

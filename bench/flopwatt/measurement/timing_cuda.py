@@ -1,0 +1,183 @@
+"""Times launches on a GPU: CUDA graphs keep it busy without gaps, events say when each mark's launches completed.
+
+Events are read on the device's own clock. Two anchors, one before and one after the load, tie it to CLOCK_MONOTONIC:
+an event is recorded and waited for between two readings of the clock, so that its instant is known to half the
+bracket. Marks in between are interpolated, and the disagreement of the anchors is stored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from flopwatt.measurement.clock import Clock
+from flopwatt.measurement.timing import TimedLoad
+from flopwatt.runs.effort import MS
+from flopwatt.runs.records import ClockMap, Load
+
+ANCHOR_TRIES: Final = 7
+QUEUE_NS: Final = 20 * MS
+"""Work kept queued ahead of the device: longer than any pause of this process that the scheduler may cause."""
+
+GRAPH_LAUNCHES_MAX: Final = 2048
+POLL_S: Final = 200e-6
+WARM_NS: Final = 20 * MS
+
+
+class _Anchor(NamedTuple):
+    """An event and the monotonic instant at which it was recorded, ± half_width_ns."""
+
+    event: torch.cuda.Event
+    t_ns: int
+    half_width_ns: int
+
+
+class CudaTimer:
+    """Replays `step(i)`, i cycling through `sets` operand sets, as CUDA graphs; plain launches if capture fails.
+
+    step must launch on the current stream and not wait.
+    """
+
+    def __init__(self, step: Callable[[int], None], sets: int, clock: Clock) -> None:
+        self.name = "cuda-graph"
+        self._step = step
+        self._sets = sets
+        self._clock = clock
+        self._launch_ns = 1
+        self._marks: list[torch.cuda.Event] = []
+        self._launches: list[int] = []
+        self._completed = 0
+        self._replays: list[Callable[[], None]] = []
+        self._per_replay = 1
+        self._replayed = 0
+        self._replays_per_mark = 1
+        self._depth = 2
+        self._first: _Anchor | None = None
+
+    def warm_up(self) -> int:
+        """Every operand set once, then for about 20 ms; ns of one launch, by events."""
+        for index in range(self._sets):
+            self._step(index)
+        torch.cuda.synchronize()
+        count, elapsed_ns = 1, 0.0
+        while elapsed_ns < WARM_NS and count <= 1 << 16:
+            count *= 2
+            start, stop = _event(), _event()
+            start.record()
+            for index in range(count):
+                self._step(index % self._sets)
+            stop.record()
+            stop.synchronize()
+            elapsed_ns = start.elapsed_time(stop) * 1e6
+        self._launch_ns = max(1, round(elapsed_ns / count))
+        return self._launch_ns
+
+    def run(self, marks: int, launches_per_mark: int) -> TimedLoad:
+        self._begin(launches_per_mark)
+        for _ in range(marks):
+            self._enqueue_mark()
+        return self.end()
+
+    def begin(self, launches_per_mark: int) -> None:
+        self._begin(launches_per_mark)
+        for _ in range(self._depth):
+            self._enqueue_mark()
+
+    def pump(self) -> None:
+        while self._completed < len(self._marks) and self._marks[self._completed].query():
+            self._completed += 1
+        if len(self._marks) - self._completed >= self._depth:
+            time.sleep(POLL_S)
+            return
+        while len(self._marks) - self._completed < self._depth:
+            self._enqueue_mark()
+
+    def end(self) -> TimedLoad:
+        torch.cuda.synchronize()
+        last = self._anchor()
+        first = self._first
+        assert first is not None, "end without begin"
+        device_ns = first.event.elapsed_time(last.event) * 1e6
+        monotonic_ns = last.t_ns - first.t_ns
+        scale = monotonic_ns / device_ns
+        t_ns = tuple(first.t_ns + round(first.event.elapsed_time(mark) * 1e6 * scale) for mark in self._marks)
+        clock_map = ClockMap(
+            first_half_width_ns=first.half_width_ns,
+            last_half_width_ns=last.half_width_ns,
+            drift_ns=round(monotonic_ns - device_ns),
+        )
+        return TimedLoad(Load(t_ns=t_ns, launches=tuple(self._launches)), clock_map)
+
+    def _begin(self, launches_per_mark: int) -> None:
+        self._prepare_replays(launches_per_mark)
+        torch.cuda.synchronize()
+        self._first = self._anchor()
+        self._completed = 0
+        self._replayed = 0
+        self._launches = [0]
+        start = _event()
+        start.record()
+        self._marks = [start]
+
+    def _enqueue_mark(self) -> None:
+        for _ in range(self._replays_per_mark):
+            self._replays[self._replayed % len(self._replays)]()
+            self._replayed += 1
+        mark = _event()
+        mark.record()
+        self._marks.append(mark)
+        self._launches.append(self._replayed * self._per_replay)
+
+    def _prepare_replays(self, launches_per_mark: int) -> None:
+        """One graph that goes through the operand sets whole times; a graph a set where a mark is shorter than that."""
+        if launches_per_mark >= self._sets:
+            rounds = max(1, min(launches_per_mark, GRAPH_LAUNCHES_MAX) // self._sets)
+            self._per_replay = rounds * self._sets
+            self._replays = [self._capture(range(self._per_replay))]
+        else:
+            self._per_replay = 1
+            self._replays = [self._capture(range(index, index + 1)) for index in range(self._sets)]
+        self._replays_per_mark = max(1, round(launches_per_mark / self._per_replay))
+        mark_ns = self._replays_per_mark * self._per_replay * self._launch_ns
+        self._depth = max(2, 1 + QUEUE_NS // mark_ns)
+
+    def _capture(self, indices: range) -> Callable[[], None]:
+        if self.name == "cuda-graph":
+            graph: Any = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph):
+                    for index in indices:
+                        self._step(index % self._sets)
+            except RuntimeError:
+                torch.cuda.synchronize()
+                self.name = "cuda-event"  # this kernel cannot be captured
+            else:
+                replay: Callable[[], None] = graph.replay
+                return replay
+
+        def launch_each() -> None:
+            for index in indices:
+                self._step(index % self._sets)
+
+        return launch_each
+
+    def _anchor(self) -> _Anchor:
+        best: _Anchor | None = None
+        for _ in range(ANCHOR_TRIES):
+            event = _event()
+            before = self._clock.now_ns()
+            event.record()
+            event.synchronize()
+            after = self._clock.now_ns()
+            half = (after - before + 1) // 2
+            if best is None or half < best.half_width_ns:
+                best = _Anchor(event, before + half, half)
+        assert best is not None
+        return best
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)
