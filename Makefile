@@ -1,0 +1,51 @@
+# Each target makes what it needs: .venv with pinned versions, on a Python >= 3.11 found on PATH.
+#   PYTHON=/path/to/python3.12   build .venv on this one      VENV=dir   another place for it
+#   ARGS="--model llama-3.1-8b"  more words for `flopwatt run`
+
+VENV ?= .venv
+ARGS ?= --suite quick
+WORKERS ?= 2
+export VENV PYTHON
+
+# Any Python can start the set-up, which then looks for the best one itself.
+STARTER := $(or $(PYTHON),$(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11))
+SETUP = @test -n '$(STARTER)' || { echo 'no python3 found: install Python 3.11 or newer (apt install python3 python3-venv)' >&2; exit 2; }; \
+	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH='$(CURDIR)/bench' '$(STARTER)' -m bootstrap
+PY = $(VENV)/bin/python
+# One thread a test process: torch would otherwise start as many threads as cores in each of them.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS)
+
+.PHONY: run test test-slow test-gpu check bench clean
+
+run:
+	$(SETUP) measure
+	@$(VENV)/bin/flopwatt run $(ARGS)
+
+test:
+	$(SETUP) dev
+	$(PYTEST) -m 'not slow and not gpu'
+
+test-slow:
+	$(SETUP) dev
+	$(PYTEST) -m 'slow and not gpu' --timeout=900
+
+test-gpu:
+	$(SETUP) dev
+	$(PY) -m pytest -m gpu
+
+check:
+	$(SETUP) dev
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+bench:
+	$(SETUP) dev
+	@set -e; for script in bench/benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+
+# Measured runs (*.jsonl) stay.
+clean:
+	$(SETUP) remove
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path "./.venv*" -type d -prune -exec rm -rf {} +
