@@ -1,0 +1,172 @@
+"""The simulated machine: a scenario's GPU behind the same face as a real one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Final
+
+from flopwatt.errors import DeviceBusy
+from flopwatt.measurement.clock import VirtualClock
+from flopwatt.measurement.rig import CaseSkipped, Prepared
+from flopwatt.measurement.simulation.board import board_id
+from flopwatt.measurement.simulation.gpu import SimulatedGpu
+from flopwatt.measurement.simulation.kernel import kernel_for
+from flopwatt.measurement.simulation.sampler import VirtualSampler
+from flopwatt.measurement.simulation.scenario import Scenario
+from flopwatt.measurement.simulation.sensor import SimulatedSensor
+from flopwatt.measurement.simulation.timer import SimulatedTimer
+from flopwatt.runs.gpus import find
+from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity, case_id
+from gemmkernels.problem import Problem
+
+START_NS: Final = 1_000_000_000_000
+"""The virtual clock's first instant: not 0, as no machine has just been switched on."""
+
+LONGEST_LAUNCH_S: Final = 60.0
+"""A longer launch is a slip in the scenario, and would be simulated for ever."""
+
+IDLE_NS: Final = 1_000_000_000
+
+GAIN_UNCERTAINTY: Final = 0.05
+"""Relative; what is claimed of a real board's sensor is claimed of a simulated one, whatever its scenario says."""
+
+_CPU_BACKENDS: Final = frozenset({"numpy"})
+
+
+class SimulatedRig:
+    """A `Rig` of one process on one board of a scenario, in virtual time that starts anew with each.
+
+    The same (scenario, seed, board, process) gives the same run; another seed or process, another draw of its noise.
+    """
+
+    origin: Origin = "simulated"
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        seed: int = 0,
+        board: int = 0,
+        process: int = 0,
+        idle: bool = True,
+        shared: bool = False,
+    ) -> None:
+        """idle: spend a virtual second on idle power without, and one with a CUDA context.
+
+        Raises DeviceBusy where the scenario's second process is there from the start, unless `shared`.
+        """
+        self.scenario = scenario
+        self.clock = VirtualClock(START_NS)
+        self.gpu = SimulatedGpu(scenario, seed=seed, board=board, process=process, start_s=START_NS * 1e-9)
+        self.sampler = VirtualSampler(self.gpu, self.clock)
+        self.sensor = SensorIdentity(source="simulated", gain_uncertainty=GAIN_UNCERTAINTY)
+        self.environment = environment(scenario)
+        self.board_id: str | None = board_id(scenario, board)
+        self.idle_w: float | None = None
+        self.idle_context_w: float | None = None
+        self._prepared = 0
+        if self.environment.shared_with and not shared:
+            raise DeviceBusy(
+                f"1 other process computes on {scenario.gpu.name} (faults.second_process of {scenario.name!r}): "
+                "measure beside it with --shared, which marks the rows"
+            )
+        self._wake(idle)
+
+    def open_sensor(self) -> SimulatedSensor:
+        """The board's sensor on the rig's own clock, for reading it without the sampler."""
+        return SimulatedSensor(self.gpu, self.clock)
+
+    def prepare(self, case: Case, seed: int) -> Prepared:
+        """A timer for `case`. Raises CaseSkipped where the simulated GPU cannot run it."""
+        self._misbehave(case.label)
+        reason = why_not(case, self.scenario)
+        if reason:
+            raise CaseSkipped(reason)
+        self._prepared += 1
+        rng = self.gpu.seeds.generator(f"launches {case_id(case)} {seed}", self._prepared)
+        timer = SimulatedTimer(self.gpu, self.clock, kernel_for(case, self.scenario), self.gpu.run_factors(case), rng)
+        operand_bytes = sum(problem.min_bytes for problem in case.problems)
+        sets = 1 if case.cache == "hot" else max(2, -(-2 * self.scenario.gpu.l2_bytes // operand_bytes))
+        return Prepared(timer=timer, config=dict(case.config or {}), operand_sets=sets)
+
+    def release(self) -> None:
+        """Nothing to free."""
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+    def _wake(self, idle: bool) -> None:
+        """Opens the CUDA context, with idle power read on either side of it."""
+        if idle:
+            self.idle_w = self._idle_w()
+        self.gpu.open_context(self.clock.now_ns() * 1e-9)
+        if idle:
+            self.idle_context_w = self._idle_w()
+
+    def _idle_w(self) -> float | None:
+        self.sampler.start()
+        self.clock.sleep_ns(IDLE_NS)
+        trace = self.sampler.stop().power
+        watts = [mw * 1e-3 for mw in trace.instant_mw or trace.average_mw if mw] if trace else []
+        return sum(watts) / len(watts) if watts else None
+
+    def _misbehave(self, label: str) -> None:
+        faults = self.scenario.faults
+        if faults.crash_on and faults.crash_on in label:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while faults.hang_on and faults.hang_on in label:
+            time.sleep(60)
+
+
+def environment(scenario: Scenario) -> Environment:
+    """What the scenario's GPU and driver would say of themselves."""
+    gpu = scenario.gpu
+    other = scenario.faults.second_process
+    known = find(gpu.name, gpu.memory_bytes, gpu.sm_count)
+    return Environment(
+        kind="cuda",
+        gpu=gpu.name,
+        spec=gpu.spec or (known.name if known else None),
+        capability=gpu.capability,
+        sm_count=gpu.sm_count,
+        l2_bytes=gpu.l2_bytes,
+        memory_bytes=gpu.memory_bytes,
+        max_clock_mhz=gpu.max_clock_mhz,
+        power_limit_mw=round(gpu.power_limit_w * 1e3),
+        power_limit_default_mw=round((gpu.power_limit_default_w or gpu.power_limit_w) * 1e3),
+        driver=gpu.driver,
+        versions={"simulation": scenario.name},
+        mig=gpu.mig,
+        shared_with=1 if other is not None and other.from_s == 0 else 0,
+    )
+
+
+def why_not(case: Case, scenario: Scenario) -> str | None:
+    """Why the scenario's GPU cannot run `case`, in one line; None when it can."""
+    if case.backend in _CPU_BACKENDS and case.backend not in scenario.backends:
+        return f"{case.backend} computes on the CPU, and the simulated machine is a GPU"
+    for problem in case.problems:
+        reason = _why_not(problem, scenario)
+        if reason:
+            return reason
+    launch_s = kernel_for(case, scenario).time_s(1.0)
+    if launch_s > LONGEST_LAUNCH_S:
+        return f"one launch would take {launch_s:.0f} s in scenario {scenario.name!r}, more than {LONGEST_LAUNCH_S:.0f}"
+    return None
+
+
+def _why_not(problem: Problem, scenario: Scenario) -> str | None:
+    gpu = scenario.gpu
+    if problem.dtype not in gpu.peak_flop_per_s:
+        major, minor = gpu.capability
+        if problem.dtype.startswith("fp8") and (major, minor) < (8, 9):
+            return f"{problem.dtype} needs compute capability 8.9 or newer: {gpu.name} has {major}.{minor}"
+        return f"{gpu.name} has no peak for {problem.dtype} in scenario {scenario.name!r}"
+    if problem.dtype.startswith("fp8") and problem.layout != "nt":
+        return f"{problem.dtype} exists in layout nt only, not {problem.layout}"
+    if problem.min_bytes > gpu.memory_bytes:
+        needed, there = problem.min_bytes / 2**30, gpu.memory_bytes / 2**30
+        return f"{problem.shape} needs {needed:.1f} GiB: {gpu.name} has {there:.1f}"
+    return None
