@@ -1,0 +1,41 @@
+"""`flopwatt doctor`: what this machine can measure, what it cannot, why, and the remedy."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flopwatt.errors import InputError
+from flopwatt.measurement.doctor import Finding, can_measure, diagnose
+from flopwatt.text import printable
+
+STYLE: Final = {"ok": "green", "warn": "yellow", "fail": "red", "absent": "dim"}
+
+
+def doctor(format: str, console: Console) -> int:
+    """Prints the findings; 1 where nothing can be measured here."""
+    if format not in ("table", "json"):
+        raise InputError(f"unknown format {format!r}: choose table or json")
+    findings = diagnose()
+    if format == "json":
+        print(msgspec.json.format(msgspec.json.encode(findings)).decode())
+    else:
+        console.print(_view(findings))
+    return 0 if can_measure(findings) else 1
+
+
+def _view(findings: list[Finding]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        state = Text(finding.state, style=STYLE[finding.state])
+        table.add_row(state, printable(finding.topic), printable(finding.detail))
+        if finding.remedy:
+            table.add_row("", "", Text(f"→ {printable(finding.remedy)}", style="bold"))
+    return table
