@@ -72,7 +72,9 @@ def _usage_or_raise(error: Exception, debug: bool) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"flopwatt: {' '.join(message.split())}", file=sys.stderr)
+    from flopwatt.text import printable
+
+    print(f"flopwatt: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

@@ -62,8 +62,10 @@ Launch: TypeAlias = Callable[[Operands], None]
 class Backend(Protocol):
     """One way to compute a GEMM; each module named in `BACKENDS` is one."""
 
-    SUMMARY: str
-    """One line for `flopwatt backends`."""
+    @property
+    def SUMMARY(self) -> str:  # noqa: N802 - modules implement it as a constant
+        """One line for `flopwatt backends`."""
+        ...
 
     def supports(self, problem: Problem, device: Device) -> str | None:
         """Why this backend cannot compute `problem` on `device`, in one line; None when it can."""

@@ -85,7 +85,8 @@ class Problem:
             )
         if self.min_bytes > MAX_BYTES:
             raise ProblemError(
-                f"{self.m}x{self.n}x{self.k} needs {self.min_bytes / 2**40:.0f} TiB: give a shape that fits a GPU's memory"
+                f"{self.m}x{self.n}x{self.k} needs {self.min_bytes / 2**40:.0f} TiB: "
+                "give a shape that fits a GPU's memory"
             )
 
     @property

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gemmkernels.problem import Problem
-
 from flopwatt.runs.records import (
     Case,
     CounterTrace,
@@ -24,6 +22,7 @@ from flopwatt.runs.records import (
     case_id,
 )
 from flopwatt.runs.store import RunWriter
+from gemmkernels.problem import Problem
 
 MS = 1_000_000
 PROBLEM = Problem(4096, 4096, 4096, layout="nt")

@@ -96,7 +96,9 @@ def test_zero_readings_are_no_watts() -> None:
 
 
 def test_nothing_readable_is_unsupported_with_the_codes() -> None:
-    raw = replace(measurement(), counter=None, power=None, unreadable={"counter": "NOT_SUPPORTED", "power": "NO_PERMISSION"})
+    raw = replace(
+        measurement(), counter=None, power=None, unreadable={"counter": "NOT_SUPPORTED", "power": "NO_PERMISSION"}
+    )
     energy = judge(raw, NVML)
     assert energy.status == "unsupported"
     assert energy.reason == "counter: NOT_SUPPORTED; power: NO_PERMISSION"
@@ -105,4 +107,7 @@ def test_nothing_readable_is_unsupported_with_the_codes() -> None:
 def test_power_readings_that_are_all_null_are_no_reading() -> None:
     trace = PowerTrace(t_ns=(0, 50 * MS), instant_mw=(None, None))
     raw = replace(measurement(), counter=None, power=trace, unreadable={"instant": "NOT_SUPPORTED"})
-    assert judge(raw, SensorIdentity(source="nvml", update_period_s=0.1, window_s=0.025)).status in ("unsupported", "refused")
+    assert judge(raw, SensorIdentity(source="nvml", update_period_s=0.1, window_s=0.025)).status in (
+        "unsupported",
+        "refused",
+    )

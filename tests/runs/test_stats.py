@@ -53,7 +53,7 @@ def test_sustained_time_is_the_mean_over_the_window() -> None:
 
 
 def test_time_before_the_window_does_not_count() -> None:
-    slow_start = Load(t_ns=tuple([0, 1000 * MS, *range(1010 * MS, 2001 * MS, 10 * MS)]), launches=tuple(range(0, 1020, 10)))
+    slow_start = Load(t_ns=(0, 1000 * MS, *range(1010 * MS, 2001 * MS, 10 * MS)), launches=tuple(range(0, 1020, 10)))
     raw = RawMeasurement(
         timer="x", origin_ns=0, loads=(slow_start,), windows=(Window(load=0, start_ns=1000 * MS, end_ns=2000 * MS),)
     )

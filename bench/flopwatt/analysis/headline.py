@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gemmkernels.problem import Problem
-
 from flopwatt.runs.records import Case, RawMeasurement, SuiteFact
 from flopwatt.runs.stats import Interval, launch_time, mean_interval, symmetric
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, run_rows
+from gemmkernels.problem import Problem
 
 RUN_TO_RUN: Final = 0.01
 """Relative standard deviation between fresh processes, taken where a run has one process and cannot know its own."""
@@ -72,7 +71,7 @@ _Key = tuple[str, str, str, str]
 
 
 def headlines(runs: Iterable[RunFile]) -> list[Headline]:
-    """One headline for each suite that is a training step, backend, inputs and dtype of each run that measured it sustained."""
+    """One headline for each training step, backend, inputs and dtype that a run measured sustained."""
     return [headline for run in runs for headline in _of_run(run)]
 
 
@@ -189,7 +188,7 @@ def _sequence_gap(run: RunFile, like: Row) -> SequenceGap | None:
             continue
         if case.problem is not None:
             singles[case.problem].append(time)
-        elif any(use.suite == like["suite"] for use in record.uses) and case.sequence[0].problem.dtype == like["dtype"]:
+        elif like["suite"] in {use.suite for use in record.uses} and case.sequence[0].problem.dtype == like["dtype"]:
             replays.append((case, time))
     for case, replayed in replays:
         if all(problem in singles for problem in case.problems):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from gemmkernels.backend import BACKENDS, Device, load
-from gemmkernels.problem import DTYPES, LAYOUTS, Problem
 from rich.console import Console
 from rich.table import Table
 
 from flopwatt.errors import InputError
 from flopwatt.runs.plan import Choices, build
 from flopwatt.runs.suites import list_suites
+from gemmkernels.backend import BACKENDS, Device, load
+from gemmkernels.problem import DTYPES, LAYOUTS, Problem
 
 FORMATS: Final = ("table", "json")
 PROBE: Final = 4096

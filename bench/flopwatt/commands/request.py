@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, get_args
 
-from gemmkernels.backend import BACKENDS
-from gemmkernels.distribution import DistributionError, parse_distribution
-from gemmkernels.problem import DTYPES
-
 from flopwatt.errors import InputError
 from flopwatt.runs.plan import Choices, Plan, build
 from flopwatt.runs.records import EFFORTS, REGIMES, EffortName, Environment, Regime
-from flopwatt.runs.suites import Suite, load_model, load_suite, suite_from_model, suite_from_shapes
+from flopwatt.runs.suites import DeviceKind, Suite, load_model, load_suite, suite_from_model, suite_from_shapes
+from gemmkernels.backend import BACKENDS
+from gemmkernels.distribution import DistributionError, parse_distribution
+from gemmkernels.problem import DTYPES
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)")
 _UNIT_S: Final = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -54,12 +53,11 @@ class Request:
                 parse_distribution(text)
         except DistributionError as error:
             raise InputError(f"--inputs: {error}") from None
-        for kind in ("cpu", "cuda"):
+        for kind in get_args(DeviceKind):
             self.load("bf16", kind)
 
-    def load(self, dtype: str, device_kind: str) -> list[Suite]:
+    def load(self, dtype: str, kind: DeviceKind) -> list[Suite]:
         """The suites asked for, in one dtype; `quick` where nothing was."""
-        kind = "cpu" if device_kind == "cpu" else "cuda"
         suites = [load_suite(name, dtype=dtype, device_kind=kind) for name in self.suites]
         if self.model is not None:
             model = load_model(self.model).with_(

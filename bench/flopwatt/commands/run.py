@@ -28,6 +28,7 @@ from flopwatt.runs.plan import Plan
 from flopwatt.runs.records import SCHEMA_VERSION, End, Event, Planned, Policy, Record, RunHeader, Segment
 from flopwatt.runs.store import RunFile, RunWriter, read
 from flopwatt.runs.tidy import record_row
+from flopwatt.text import printable
 
 EXIT_DONE: Final = 0
 EXIT_NO: Final = 1
@@ -256,7 +257,7 @@ class _Report:
             case Record():
                 self._result(step)
             case Event():
-                self._log.print(f"  {step.message}", style="yellow", highlight=False, markup=False)
+                self._log.print(printable(f"  {step.message}"), style="yellow", highlight=False, markup=False)
 
     def _next(self, step: Progress) -> None:
         self._done = step.done
@@ -268,7 +269,9 @@ class _Report:
         if self._bar is not None and record.status == "ok":
             return
         self._log.print(
-            f"[{self._done + 1}/{self._total}] {record.case.label}: {_brief(record)}", highlight=False, markup=False
+            printable(f"[{self._done + 1}/{self._total}] {record.case.label}: {_brief(record)}"),
+            highlight=False,
+            markup=False,
         )
 
 

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gemmkernels.backend import Config, Device, Launch
-from gemmkernels.problem import Problem
-
 from flopwatt import __version__
 from flopwatt.errors import InputError
 from flopwatt.measurement.case import Outcome, measure_prepared
@@ -21,6 +18,8 @@ from flopwatt.measurement.runner import now
 from flopwatt.runs.records import SCHEMA_VERSION, Case, EffortName, Record, Regime, RunHeader, Segment, case_id
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import frame
+from gemmkernels.backend import Config, Device, Launch
+from gemmkernels.problem import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +65,7 @@ def measure(
 
     Raises InputError for a kernel with other parameters, DeviceError for a device that is not there.
     """
-    if len(inspect.signature(kernel).parameters) != PARAMETERS:
+    if _parameter_count(kernel) != PARAMETERS:
         raise InputError("a kernel takes (a, b, out) and writes a @ b into out: wrap yours so")
     name = getattr(kernel, "__name__", "callable")
     case = Case(problem=problem, backend=name, regime=regime, effort=effort, inputs=inputs)
@@ -80,6 +79,14 @@ def measure(
     finally:
         rig.close()
     return frame([_run_file(outcome, segment, case_id(case))])
+
+
+def _parameter_count(kernel: Kernel) -> int | None:
+    """How many parameters a callable takes; None for a built-in that does not say."""
+    try:
+        return len(inspect.signature(kernel).parameters)
+    except ValueError:
+        return None
 
 
 def _outcome(rig: HardwareRig, case: Case, kernel: Kernel, seed: int) -> Outcome:

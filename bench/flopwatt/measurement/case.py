@@ -47,9 +47,6 @@ MARKS_MAX: Final = 400
 MARK_MIN_NS: Final = 1 * MS
 """The shortest mark: event and clock resolution (0.5 µs) stay under 0.1 % of it."""
 
-CPU_ROUNDS: Final = 2
-"""A CPU's windows are measured once more where its interval came out wider than the effort's tolerance."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -206,7 +203,7 @@ class _Sustained:
     def _enough(self, loads: list[TimedLoad], windows: list[Window]) -> bool:
         if not loads:
             return False
-        if self._gpu or len(loads) >= CPU_ROUNDS:
+        if self._gpu or len(loads) >= self._effort.cpu_rounds:
             return True  # on a GPU the sensor sets the length, and time is known far better than watts
         return _tight(loads, windows, "sustained", self._effort.tolerance)
 
@@ -278,7 +275,7 @@ def _launches_per_mark(duration_s: float, launch_ns: int) -> int:
 
 
 def _cap_bit(samples: Samples, windows: list[Window]) -> bool:
-    """Whether the power cap acted during the bursts: its counter of nanoseconds rose, or a poll in a burst saw its bit."""
+    """Whether the power cap acted during the bursts: its counter rose, or a poll in a burst saw its bit."""
     violations = [v for v in samples.slow.power_violation_ns if v is not None] if samples.slow else []
     if len(violations) > 1 and violations[-1] > violations[0]:
         return True

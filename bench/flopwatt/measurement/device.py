@@ -10,11 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from gemmkernels.backend import Device
-
 from flopwatt import __version__
 from flopwatt.errors import DeviceError
 from flopwatt.runs.records import Environment
+from gemmkernels.backend import Device
 
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _PACKAGES: Final = ("torch", "triton", "numpy", "nvidia-ml-py")
@@ -42,7 +41,8 @@ def choose(wanted: str) -> Device:
         raise DeviceError(f"{wanted}: PyTorch sees no GPU: run `flopwatt doctor`, or measure the CPU with --device cpu")
     if nvidia_gpu_present():
         raise DeviceError(
-            "there is an NVIDIA GPU, but PyTorch cannot use it: run `flopwatt doctor`, or measure the CPU with --device cpu"
+            "there is an NVIDIA GPU, but PyTorch cannot use it: "
+            "run `flopwatt doctor`, or measure the CPU with --device cpu"
         )
     return cpu_device()
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from typing import Final
 
-import gemmkernels.backend
 import numpy as np
 import torch
-from gemmkernels.backend import Device
 
+import gemmkernels.backend
 from flopwatt.errors import DeviceBusy, DeviceError
 from flopwatt.measurement import device as devices
 from flopwatt.measurement.clock import MonotonicClock
@@ -23,6 +22,7 @@ from flopwatt.measurement.workload import Workbench, Workload
 from flopwatt.runs import gpus
 from flopwatt.runs.effort import S
 from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity
+from gemmkernels.backend import Device
 
 IDLE_S: Final = 1.0
 """How long idle power is watched, before and after there is a CUDA context."""
@@ -45,7 +45,7 @@ class HardwareRig:
         self.sensor = _identity(sampler)
         self.idle_w: float | None = None
         self.idle_context_w: float | None = None
-        self._device = device
+        self.device = device
         self._bench = Workbench(device)
         torch.set_num_threads(devices.threads())
 
@@ -94,14 +94,14 @@ class HardwareRig:
         return self._bench
 
     def release(self) -> None:
-        if self._device.kind == "cuda":
+        if self.device.kind == "cuda":
             torch.cuda.empty_cache()
 
     def close(self) -> None:
         self.sampler.close()
 
     def _timer(self, workload: Workload) -> Timer:
-        if self._device.kind == "cpu":
+        if self.device.kind == "cpu":
             return CpuTimer(workload.step, self.clock)
         from flopwatt.measurement.timing_cuda import CudaTimer
 
@@ -111,8 +111,8 @@ class HardwareRig:
         """Makes the CUDA context, with idle power read on either side of it."""
         if idle:
             self.idle_w = self._idle_w()
-        torch.cuda.set_device(self._device.index)
-        torch.zeros(1, device=self._device.torch_name)
+        torch.cuda.set_device(self.device.index)
+        torch.zeros(1, device=self.device.torch_name)
         torch.cuda.synchronize()
         if idle:
             self.idle_context_w = self._idle_w()

@@ -13,8 +13,8 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity
 from flopwatt.measurement.case import Outcome
+from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity
 
 MESSAGE_MAX: Final = 64 * 2**20
 _LENGTH: Final = struct.Struct("!I")

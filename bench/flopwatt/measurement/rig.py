@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gemmkernels.backend import ConfigValue
-
 from flopwatt.measurement.clock import Clock
 from flopwatt.measurement.power.sampler import Sampler
 from flopwatt.measurement.timing import Timer
 from flopwatt.runs.records import Case, Correctness, Environment, Origin, SensorIdentity
+from gemmkernels.backend import ConfigValue
 
 
 class CaseSkipped(Exception):
@@ -38,14 +37,22 @@ class Rig(Protocol):
     """A machine that measures: its clock, its power sampler, and cases made ready to run on it."""
 
     origin: Origin
-    clock: Clock
-    sampler: Sampler
     sensor: SensorIdentity
     environment: Environment
     board_id: str | None
     idle_w: float | None
     """Mean watts before any context was created, and with one; None where power cannot be read."""
     idle_context_w: float | None
+
+    @property
+    def clock(self) -> Clock:
+        """What the rig's time is; virtual in a simulation."""
+        ...
+
+    @property
+    def sampler(self) -> Sampler:
+        """What reads power beside the load."""
+        ...
 
     def prepare(self, case: Case, seed: int) -> Prepared:
         """Makes `case` ready. Raises CaseSkipped where this machine cannot run it."""

@@ -47,7 +47,7 @@ def now() -> str:
 
 
 class Worker:
-    """A measuring process and the channel to it. Raises FlopwattError types from `start` that the worker refused with."""
+    """A measuring process and the channel to it. Starting one raises the FlopwattError that it refused with."""
 
     def __init__(self, spec: RigSpec) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker

@@ -54,10 +54,12 @@ def main() -> None:
 def open_rig(spec: RigSpec) -> Rig:
     """The real machine, or the simulated one of a scenario. Raises DeviceError or SuiteError."""
     if spec.scenario is not None:
-        from flopwatt.measurement.simulation.rig import SimulatedRig
         from flopwatt.measurement.simulation.loading import load_scenario
+        from flopwatt.measurement.simulation.rig import SimulatedRig
 
-        return SimulatedRig(load_scenario(spec.scenario), seed=spec.seed, process=spec.process)
+        return SimulatedRig(
+            load_scenario(spec.scenario), seed=spec.seed, process=spec.process, idle=spec.idle, shared=spec.shared
+        )
     from flopwatt.measurement.hardware import HardwareRig
 
     return HardwareRig.open(spec.device, shared=spec.shared, idle=spec.idle)

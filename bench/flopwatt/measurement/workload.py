@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+
+from flopwatt.measurement.rig import CaseSkipped
+from flopwatt.runs.records import Case, Correctness
 from gemmkernels import inputs, reference
 from gemmkernels.backend import Backend, Config, Device, Launch, Operands
 from gemmkernels.problem import Problem
 from gemmkernels.torch_mm import apply_settings
-
-from flopwatt.measurement.rig import CaseSkipped
-from flopwatt.runs.records import Case, Correctness
 
 FREE_FRACTION: Final = 0.9
 """Share of the free memory that a case's operands may take; the check and the libraries' workspace need the rest."""

@@ -82,7 +82,9 @@ def fraction_with(raw: RawMeasurement, bits: int) -> float | None:
     return hits / total if total else None
 
 
-def _from_counter(raw: RawMeasurement, counter: CounterTrace, sensor: SensorIdentity | None, drift: float | None) -> Energy:
+def _from_counter(
+    raw: RawMeasurement, counter: CounterTrace, sensor: SensorIdentity | None, drift: float | None
+) -> Energy:
     spans = [span for window in raw.windows if (span := _between_edges(raw, counter, window))]
     if not spans:
         return Energy("refused", "the energy counter did not tick twice inside any window: hold the load longer")
@@ -91,7 +93,10 @@ def _from_counter(raw: RawMeasurement, counter: CounterTrace, sensor: SensorIden
     needed = sensor_window + period + SENSOR_PERIODS * period
     shortest = min(span.seconds for span in spans)
     if shortest < needed * 0.999 - 2 * period:
-        return Energy("refused", f"window of {shortest:.2f} s is under the {needed:.2f} s that a {period * 1e3:.0f} ms sensor needs")
+        return Energy(
+            "refused",
+            f"window of {shortest:.2f} s is under the {needed:.2f} s that a {period * 1e3:.0f} ms sensor needs",
+        )
     joules = sum(span.joules for span in spans)
     if joules <= 0:
         return Energy("unsupported", "the energy counter answered zero under load")
@@ -107,7 +112,9 @@ def _from_counter(raw: RawMeasurement, counter: CounterTrace, sensor: SensorIden
 def _from_power(raw: RawMeasurement, sensor: SensorIdentity | None, drift: float | None) -> Energy:
     """No counter: the mean of instant power, which needs an identified sensor to know how long is long enough."""
     if sensor is None or sensor.update_period_s is None or sensor.window_s is None:
-        return Energy("unidentified", "no energy counter, and the power sensor is not identified: run `flopwatt doctor --sensor`")
+        return Energy(
+            "unidentified", "no energy counter, and the power sensor is not identified: run `flopwatt doctor --sensor`"
+        )
     needed = sensor.window_s + sensor.update_period_s * (1 + SENSOR_PERIODS)
     shortest = min((w.end_ns - w.start_ns for w in raw.windows), default=0) * 1e-9
     if shortest < needed:
@@ -121,7 +128,9 @@ def _from_power(raw: RawMeasurement, sensor: SensorIdentity | None, drift: float
     power = mean_interval(_batch(watts[::stride]))
     launches = sum(_launches(raw, w) for w in raw.windows)
     seconds = sum(w.end_ns - w.start_ns for w in raw.windows) * 1e-9
-    per_launch = Interval(power.value * seconds / launches, *(_scaled(end, seconds / launches) for end in (power.low, power.high)))
+    per_launch = Interval(
+        power.value * seconds / launches, *(_scaled(end, seconds / launches) for end in (power.low, power.high))
+    )
     status, reason = _verdict(raw, None, drift)
     return Energy(status, reason, "power", power, per_launch)
 
@@ -130,7 +139,7 @@ def _between_edges(raw: RawMeasurement, counter: CounterTrace, window: Window) -
     before = np.asarray(counter.before_ns, dtype=float)
     after = np.asarray(counter.t_ns, dtype=float)
     inside = (before >= window.start_ns) & (after <= window.end_ns)
-    inside[0] = False  # the first reading is not an edge: nobody saw the counter change
+    inside[:1] = False  # the first reading is not an edge: nobody saw the counter change
     if inside.sum() < 2:
         return None
     edges = (before[inside] + after[inside]) / 2

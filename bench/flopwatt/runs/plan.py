@@ -77,8 +77,11 @@ def _uses(suite: Suite, choices: Choices) -> Iterator[tuple[Case, Use]]:
             for inputs in choices.inputs:
                 for item in suite.items:
                     case = Case(problem=item.problem, backend=backend, regime=regime, effort=effort, inputs=inputs)
-                    yield case, Use(
-                        suite=suite.name, role=item.role, phase=item.phase, count=item.count, headline=item.headline
+                    yield (
+                        case,
+                        Use(
+                            suite=suite.name, role=item.role, phase=item.phase, count=item.count, headline=item.headline
+                        ),
                     )
                 if suite.sequence and regime == "sustained":
                     case = Case(
@@ -88,6 +91,6 @@ def _uses(suite: Suite, choices: Choices) -> Iterator[tuple[Case, Use]]:
 
 
 def _value(case: Case, uses: Sequence[Use]) -> tuple[float, float]:
-    """FLOPs that the case stands for in headlines, then its own; a sequence comes after the GEMMs it is held against."""
+    """FLOPs that the case stands for in headlines, then its own; a sequence comes after the GEMMs it replays."""
     headline = sum(case.flop * use.count for use in uses if use.headline)
     return headline, (0 if case.sequence else case.flop)

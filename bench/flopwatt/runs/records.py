@@ -11,6 +11,7 @@ import hashlib
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+
 from gemmkernels.backend import ConfigValue
 from gemmkernels.problem import Problem
 
@@ -354,4 +355,5 @@ def encode(line: Line) -> bytes:
 
 def decode(data: bytes) -> Line:
     """The record in one JSON line. Raises msgspec.DecodeError or msgspec.ValidationError, which say what is wrong."""
-    return _decoder.decode(data)
+    line: Line = _decoder.decode(data)
+    return line

@@ -50,7 +50,7 @@ class Interval:
 
 
 def symmetric(value: float, half_width: float | None) -> Interval:
-    """value ± half_width, the lower end kept at or above zero: times, watts and joules are not negative."""
+    """The interval value ± half_width, its lower end at or above zero: times, watts and joules are not negative."""
     if half_width is None or not math.isfinite(half_width):
         return Interval(value)
     return Interval(value, max(0.0, value - half_width), value + half_width)
@@ -78,7 +78,8 @@ def mean_interval(samples: Sequence[float] | FloatArray) -> Interval:
 
 def launches_at(load: Load, t_ns: float | FloatArray) -> FloatArray:
     """Launches completed by each instant, between marks by proportion: the device never idles between marks."""
-    return np.interp(t_ns, np.asarray(load.t_ns, dtype=float), np.asarray(load.launches, dtype=float))
+    found: FloatArray = np.interp(t_ns, np.asarray(load.t_ns, dtype=float), np.asarray(load.launches, dtype=float))
+    return found
 
 
 def marks_in(load: Load, window: Window) -> tuple[FloatArray, FloatArray]:

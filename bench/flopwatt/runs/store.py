@@ -97,7 +97,9 @@ def read(path: str | Path) -> RunFile:
             if not complete:
                 torn = True
                 break
-            raise RunFileError(f"{path}: line {number} is broken ({error}): restore the file or delete that line") from None
+            raise RunFileError(
+                f"{path}: line {number} is broken ({error}): restore the file or delete that line"
+            ) from None
         if parsed is None:
             continue
         if isinstance(parsed, RunHeader) != (content.header is None):
@@ -118,7 +120,9 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if len(line) > MAX_LINE_BYTES:
-                    raise RunFileError(f"{path}: line {number} is over {MAX_LINE_BYTES >> 20} MiB: not a flopwatt run file")
+                    raise RunFileError(
+                        f"{path}: line {number} is over {MAX_LINE_BYTES >> 20} MiB: not a flopwatt run file"
+                    )
                 if line.strip():
                     yield number, line.rstrip(b"\n"), line.endswith(b"\n")
     except OSError as error:
@@ -130,7 +134,8 @@ def _parse(line: bytes, path: Path, number: int) -> Line | None:
     envelope = _envelope.decode(line)
     if envelope.type == "run" and envelope.schema > SCHEMA_VERSION:
         raise RunFileError(
-            f"{path}: schema {envelope.schema} is newer than this flopwatt's {SCHEMA_VERSION}: upgrade flopwatt to read it"
+            f"{path}: schema {envelope.schema} is newer than this flopwatt's {SCHEMA_VERSION}: "
+            "upgrade flopwatt to read it"
         )
     return decode(line) if envelope.type in LINE_TYPES else None
 
@@ -211,7 +216,9 @@ class RunWriter:
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 return  # a filesystem without locks: exclusive creation still guards new files
-            raise RunFileError(f"{self.path}: another flopwatt is writing it: wait for it or choose another -o") from None
+            raise RunFileError(
+                f"{self.path}: another flopwatt is writing it: wait for it or choose another -o"
+            ) from None
 
 
 def load(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:

@@ -34,7 +34,8 @@ COLUMNS: Final[dict[str, str]] = {
     "suite": _TEXT, "role": _TEXT, "phase": _TEXT, "count": _INT,
     "m": _INT, "n": _INT, "k": _INT, "batch": _INT,
     "dtype": _TEXT, "out_dtype": _TEXT, "layout": _TEXT, "scaling": _TEXT,
-    "backend": _TEXT, "config": _TEXT, "regime": _TEXT, "effort": _TEXT, "inputs": _TEXT, "cache": _TEXT, "process": _INT,
+    "backend": _TEXT, "config": _TEXT, "regime": _TEXT, "effort": _TEXT, "inputs": _TEXT, "cache": _TEXT,
+    "process": _INT,
     "status": _TEXT, "reason": _TEXT, "energy_status": _TEXT, "energy_reason": _TEXT,
     "flop": _INT, "bytes": _INT,
     "time_s": _FLOAT, "time_s_low": _FLOAT, "time_s_high": _FLOAT,
@@ -56,7 +57,7 @@ def frame(runs: Iterable[RunFile]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [row for run in runs for row in run_rows(run)]
-    return pd.DataFrame({name: pd.array([row[name] for row in rows], dtype=kind) for name, kind in COLUMNS.items()})
+    return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in COLUMNS.items()})
 
 
 def run_rows(run: RunFile) -> list[Row]:
@@ -184,7 +185,9 @@ def _aggregate_columns(record: Record, aggregate: AggregateMeasurement) -> Row:
     columns["window_s"] = aggregate.window_s
     if aggregate.power_w is not None and record.energy_status in ENERGY_USABLE:
         power = Interval(aggregate.power_w)
-        columns.update(_energy_columns(record.case.flop, power, Interval(aggregate.power_w * aggregate.time_s), "imported"))
+        columns.update(
+            _energy_columns(record.case.flop, power, Interval(aggregate.power_w * aggregate.time_s), "imported")
+        )
     return columns
 
 

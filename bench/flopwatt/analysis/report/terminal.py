@@ -16,6 +16,7 @@ from flopwatt.runs.records import ENERGY_USABLE
 from flopwatt.runs.stats import Interval
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, run_rows
+from flopwatt.text import printable
 
 DASH = "–"
 """What a cell holds when the quantity was not measured; the reason stands under the table."""
@@ -29,7 +30,7 @@ def show(runs: Sequence[RunFile], console: Console) -> None:
 
 def run_view(run: RunFile) -> RenderableType:
     """All of one run: a table for each regime and kind of inputs, notes, headlines."""
-    rows = merge(run_rows(run))
+    rows = [_printable(row) for row in merge(run_rows(run))]
     parts: list[RenderableType] = [_title(run)]
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -41,11 +42,15 @@ def run_view(run: RunFile) -> RenderableType:
     return Group(*parts)
 
 
+def _printable(row: Row) -> Row:
+    return {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
 def _title(run: RunFile) -> Text:
     text = Text()
     for segment in run.segments[-1:]:
         environment = segment.environment
-        text.append(environment.gpu, style="bold")
+        text.append(printable(environment.gpu), style="bold")
         versions = environment.versions
         software = [f"{name} {versions[name]}" for name in ("torch", "triton") if name in versions]
         if environment.driver:
@@ -54,7 +59,7 @@ def _title(run: RunFile) -> Text:
             software.append(f"limit {environment.power_limit_mw / 1000:.0f} W")
         if segment.idle_w:
             software.append(f"idle {segment.idle_w:.0f} W")
-        text.append(f"  {', '.join(software)}\n")
+        text.append(printable(f"  {', '.join(software)}") + "\n")
     if run.header.origin != "measured":
         text.append(f"{run.header.origin}: not a measurement of any real GPU\n", style="yellow")
     return text
@@ -127,14 +132,14 @@ def _notes(run: RunFile) -> Iterator[Text]:
     status = Counter(f"{r.status}: {r.reason}" for r in run.records if r.status != "ok")
     flags = Counter(flag for r in run.records for flag in getattr(r.measurement, "flags", ()))
     for reason, count in energy.most_common():
-        yield Text(f"  {count} × {reason}")
+        yield Text(printable(f"  {count} × {reason}"))
     for reason, count in status.most_common():
-        yield Text(f"  {count} × {reason}", style="yellow")
+        yield Text(printable(f"  {count} × {reason}"), style="yellow")
     for flag, count in flags.most_common():
         if flag in FLAGS:
             yield Text(f"  {count} × {FLAGS[flag]}", style="yellow")
     for event in run.events:
-        yield Text(f"  {event.at} {event.message}", style="yellow")
+        yield Text(printable(f"  {event.at} {event.message}"), style="yellow")
     if run.torn:
         yield Text("  the last line was cut off by a crash and is left out: continue with --resume", style="yellow")
 
@@ -151,7 +156,8 @@ def _headline_text(headline: Headline) -> Text:
     what = f"{headline.model or headline.suite}, {headline.dtype}" + (
         f", {_layers(headline.layers)}" if headline.layers else ""
     )
-    text.append(f"{what}: a training step's GEMMs on {headline.gpu} by {headline.backend}\n", style="bold")
+    what = printable(f"{what}: a training step's GEMMs on {headline.gpu} by {headline.backend}")
+    text.append(f"{what}\n", style="bold")
     lines = [("TFLOPS", _with_interval(headline.tflops))]
     if headline.power_w and headline.tflops_per_w and headline.pj_per_flop:
         lines += [
@@ -185,11 +191,13 @@ def _headline_notes(headline: Headline) -> Iterator[str]:
         assert gap.relative.low is not None
         assert gap.relative.high is not None
         yield (
-            f"one layer replayed in order: {_seconds(gap.replayed_s)}, sum of its GEMMs alone: {_seconds(gap.summed_s)}, "
+            f"one layer replayed in order: {_seconds(gap.replayed_s)}, "
+            f"sum of its GEMMs alone: {_seconds(gap.summed_s)}, "
             f"gap {gap.relative.value:+.1%} ({gap.relative.low:+.1%} to {gap.relative.high:+.1%})"
         )
     if headline.power_systematic:
-        yield f"watts: the sensor's gain may be off by {headline.power_systematic:.0%} on this board, not in the ± above"
+        gain = f"{headline.power_systematic * 100:.0f} %"
+        yield f"watts: the sensor's gain may be off by {gain} on this board, which is not in the ± above"
     if headline.processes == 1:
         yield "one process: 1 % of run-to-run spread is assumed in the ±; --processes measures it"
 

@@ -1,0 +1,19 @@
+"""Text from elsewhere made safe to print: a file's words may hold terminal control codes."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+"""Unicode categories that move the cursor, reverse the reading direction or show nothing."""
+
+
+def printable(text: str) -> str:
+    r"""The text with every control or invisible character shown as its code, such as `\x1b`; tabs become spaces."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(" " if c == "\t" else _code(c) if unicodedata.category(c) in _HIDDEN else c for c in text)
+
+
+def _code(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode()
