@@ -1,0 +1,57 @@
+"""What a power sensor answers. One reading costs microseconds; each quantity is None where it cannot be read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class PowerReading(NamedTuple):
+    """Power and state at one instant. Native units: milliwatts, MHz, °C; reasons is NVML's clock-event bit mask.
+
+    instant_mw: the sensor's current value. average_mw: its running average, where it has one.
+    """
+
+    instant_mw: int | None = None
+    average_mw: int | None = None
+    clock_mhz: int | None = None
+    temp_c: int | None = None
+    reasons: int | None = None
+
+
+class SlowReading(NamedTuple):
+    """What is worth reading once a second. Violations: nanoseconds throttled since the driver was loaded."""
+
+    power_limit_mw: int | None = None
+    power_violation_ns: int | None = None
+    thermal_violation_ns: int | None = None
+    memory_clock_mhz: int | None = None
+
+
+class SensorLost(Exception):
+    """The GPU or its driver is gone: no later reading can succeed. The message holds the code."""
+
+
+class PowerSensor(Protocol):
+    """A source of energy and power readings. Not thread-safe; the process that opened it reads it."""
+
+    source: str
+    """`nvml`, `rapl`, `simulated` or `none`."""
+
+    unreadable: dict[str, str]
+    """Quantity → why it is None (an NVML code, a file's permission), for each that has failed so far."""
+
+    def read_counter(self) -> int | None:
+        """Millijoules since an arbitrary origin, only ever rising. Raises SensorLost."""
+        ...
+
+    def read_power(self) -> PowerReading:
+        """Power, clock, temperature and clock-event reasons now. Raises SensorLost."""
+        ...
+
+    def read_slow(self) -> SlowReading:
+        """Limits and throttle durations. Raises SensorLost."""
+        ...
+
+    def close(self) -> None:
+        """Releases the driver; further reads are undefined."""
+        ...
