@@ -7,7 +7,6 @@ bracket. Marks in between are interpolated, and the disagreement of the anchors 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +22,7 @@ QUEUE_NS: Final = 20 * MS
 """Work kept queued ahead of the device: longer than any pause of this process that the scheduler may cause."""
 
 GRAPH_LAUNCHES_MAX: Final = 2048
-POLL_S: Final = 200e-6
+POLL_NS: Final = 200_000
 WARM_NS: Final = 20 * MS
 
 
@@ -90,7 +89,7 @@ class CudaTimer:
         while self._completed < len(self._marks) and self._marks[self._completed].query():
             self._completed += 1
         if len(self._marks) - self._completed >= self._depth:
-            time.sleep(POLL_S)
+            self._clock.sleep_ns(POLL_NS)
             return
         while len(self._marks) - self._completed < self._depth:
             self._enqueue_mark()
