@@ -80,3 +80,16 @@ def test_processes_are_merged_with_the_interval_of_their_scatter() -> None:
     assert merged["processes"] == 3
     assert merged["time_s"] == pytest.approx(1.1e-3, rel=1e-2)
     assert merged["time_s_high"] - merged["time_s"] == pytest.approx(4.303 * 1e-4 / 3**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_narrow_terminal_loses_columns_but_no_figures(width: int) -> None:
+    records = (record(),)
+    run = RunFile(Path("x"), header(records), (segment(),), records)
+    out = io.StringIO()
+    Console(file=out, width=width, color_system=None, highlight=False).print(run_view(run))
+    lines = out.getvalue().splitlines()
+    row = next(line for line in lines if "4096×4096×4096" in line)
+    assert "…" not in row
+    assert "0.275" in row.split()
+    assert ("pJ/FLOP" in next(line for line in lines if line.startswith("role"))) == (width == 200)

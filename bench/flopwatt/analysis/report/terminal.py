@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,8 +20,12 @@ from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, run_rows
 from flopwatt.text import printable
 
-DASH = "–"
+DASH: Final = "–"
 """What a cell holds when the quantity was not measured; the reason stands under the table."""
+
+TEXT_COLUMNS: Final = ("role", "phase", "dtype", "layout", "backend")
+DROPPED_FIRST: Final = ("pJ/FLOP", "layout", "MHz", "dtype", "% of peak", "±", "backend", "± ")
+UNBOUNDED: Final = 10_000
 
 
 def show(runs: Sequence[RunFile], console: Console) -> None:
@@ -36,7 +42,7 @@ def run_view(run: RunFile) -> RenderableType:
     for row in rows:
         groups[row["regime"], row["inputs"]].append(row)
     for (regime, inputs), group in groups.items():
-        parts.append(_table(regime, inputs, group))
+        parts.append(_Fitted(regime, inputs, group))
     parts.extend(_notes(run))
     parts.extend(_headline_text(headline) for headline in headlines([run]))
     return Group(*parts)
@@ -65,30 +71,53 @@ def _title(run: RunFile) -> Text:
     return text
 
 
-def _table(regime: str, inputs: str, rows: Sequence[Row]) -> Table:
-    table = Table(
-        title=f"{regime}, {inputs} inputs", title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
+class _Fitted:
+    """A table that leaves columns out, the least missed first, until it fits the terminal."""
+
+    def __init__(self, regime: str, inputs: str, rows: Sequence[Row]) -> None:
+        self._title = f"{regime}, {inputs} inputs"
+        self._rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = options.update(width=UNBOUNDED)
+        columns = _columns(self._rows)
+        for least_missed in (None, *DROPPED_FIRST):
+            columns = [name for name in columns if name != least_missed]
+            table = self._table(columns)
+            if Measurement.get(console, wide, table).maximum <= options.max_width:
+                break
+        else:
+            table = self._table(columns, gap=0)
+        yield table
+
+    def _table(self, columns: Sequence[str], gap: int = 1) -> Table:
+        table = Table(
+            title=self._title,
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            header_style="bold",
+            padding=(0, 1, 0, gap),
+        )
+        for name in columns:
+            table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right", no_wrap=name != "backend")
+        for row in self._rows:
+            cells = _cells(row)
+            table.add_row(*(cells[name] for name in columns), style=_style(row))
+        return table
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """The columns in which these rows have anything to say, in order."""
     watts = any(row["power_w"] is not None for row in rows)
     peak = any(row["peak_fraction"] is not None for row in rows)
     phases = any(row["phase"] for row in rows)
-    for name, wanted in _columns(watts, peak, phases).items():
-        if wanted:
-            left = name in ("role", "phase", "dtype", "layout", "backend")
-            table.add_column(name, justify="left" if left else "right", no_wrap=name != "backend")
-    for row in rows:
-        cells = _cells(row)
-        table.add_row(*(cells[str(column.header)] for column in table.columns), style=_style(row))
-    return table
-
-
-def _columns(watts: bool, peak: bool, phases: bool) -> dict[str, bool]:
-    """Columns in order, and whether this table has anything to say in them."""
-    return {
+    wanted = {
         "role": True, "phase": phases, "M×N×K": True, "dtype": True, "layout": True, "backend": True,
         "time": True, "±": True, "TFLOPS": True, "% of peak": peak, "W": watts, "TFLOPS/W": watts, "± ": watts,
         "pJ/FLOP": watts, "MHz": watts,
     }  # fmt: skip
+    return [name for name, something in wanted.items() if something]
 
 
 def _cells(row: Row) -> dict[str, str | Text]:
@@ -144,7 +173,7 @@ def _notes(run: RunFile) -> Iterator[Text]:
         yield Text("  the last line was cut off by a crash and is left out: continue with --resume", style="yellow")
 
 
-FLAGS = {
+FLAGS: Final = {
     "over_25_ms": "one launch alone is longer than a burst's 25 ms",
     "power_cap": "the power cap acted during a burst: not an upper bound",
 }
@@ -235,4 +264,5 @@ def _percent(value: float | None, low: float | None, high: float | None) -> str:
     """Half the interval in percent of the value."""
     if value is None or low is None or high is None or not value:
         return DASH
-    return f"{(high - low) / 2 / value:.2%}".replace("%", " %")
+    percent = (high - low) / 2 / value * 100
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 1 else f"{percent:.2f} %"
