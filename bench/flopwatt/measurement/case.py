@@ -132,7 +132,9 @@ class _Bursts:
         launch_ns = self._timer.warm_up()
         per_mark, marks = self._sizes(launch_ns)
         warm_marks = int(marks * BURST_WARM_FRACTION)
-        flags = ["over_25_ms"] if launch_ns > BURST_LOAD_S * S else []
+        flags = _standing_flags(self._rig)
+        if launch_ns > BURST_LOAD_S * S:
+            flags.append("over_25_ms")
         self._rig.sampler.start()
         loads: list[TimedLoad] = []
         windows: list[Window] = []
@@ -177,7 +179,7 @@ class _Sustained:
         self._rig.sampler.start()
         loads: list[TimedLoad] = []
         windows: list[Window] = []
-        flags: list[str] = []
+        flags = _standing_flags(self._rig)
         while not self._enough(loads, windows):
             timed, cuts = self._one_load(launch_ns, flags)
             windows += [Window(load=len(loads), start_ns=start, end_ns=end) for start, end in cuts]
@@ -227,6 +229,11 @@ class _Sustained:
             if self._rig.clock.now_ns() - begun >= limit_s * S:
                 return False
             hold(self._timer, self._rig.clock, 0.5)
+
+
+def _standing_flags(rig: Rig) -> list[str]:
+    """Marks that every row of this machine carries."""
+    return ["shared"] if rig.environment.shared_with else []
 
 
 def hold(timer: Timer, clock: Clock, duration_s: float) -> None:

@@ -270,8 +270,10 @@ class ClockMap(_Frozen, frozen=True, kw_only=True):
 
 
 class RawMeasurement(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
-    """Raw samples of one case. flags: `over_25_ms` (a burst whose one launch is longer), `power_cap` (a burst during
-    which the cap bit), `rest_skipped`, `not_steady`, `window_short`. unreadable: quantity → the NVML code or reason.
+    """Raw samples of one case. unreadable: quantity → the NVML code or the reason.
+
+    flags: `over_25_ms`, a burst whose one launch is longer; `power_cap`, a burst during which the cap acted;
+    `not_steady`; `shared`, beside another process on the GPU.
     """
 
     timer: str

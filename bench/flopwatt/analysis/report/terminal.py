@@ -175,6 +175,7 @@ def _notes(run: RunFile) -> Iterator[Text]:
 
 FLAGS: Final = {
     "over_25_ms": "one launch alone is longer than a burst's 25 ms",
+    "shared": "measured beside another process on the GPU",
     "power_cap": "the power cap acted during a burst: not an upper bound",
 }
 
