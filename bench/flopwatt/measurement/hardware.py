@@ -57,7 +57,7 @@ class HardwareRig:
         """
         device = devices.choose(wanted)
         if device.kind == "cpu":
-            return cls(device, devices.describe_cpu(device), None, open_sampler("rapl"))
+            return cls(device, devices.describe_cpu(device), None, open_sampler("cpu"))
         uuid = f"GPU-{torch.cuda.get_device_properties(device.index).uuid}"
         facts = _facts(uuid)
         if facts.other_processes and not shared:

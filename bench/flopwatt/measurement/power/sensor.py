@@ -35,7 +35,7 @@ class PowerSensor(Protocol):
     """A source of energy and power readings. Not thread-safe; the process that opened it reads it."""
 
     source: str
-    """`nvml`, `rapl`, `simulated` or `none`."""
+    """`nvml`, `rapl`, `perf`, `simulated` or `none`."""
 
     unreadable: dict[str, str]
     """Quantity → why it is None (an NVML code, a file's permission), for each that has failed so far."""
