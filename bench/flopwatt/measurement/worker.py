@@ -13,7 +13,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from flopwatt.errors import FlopwattError
+from flopwatt.errors import DeviceError, FlopwattError
 from flopwatt.measurement.case import measure_case
 from flopwatt.measurement.messages import Broken, Channel, Done, Hello, Measure, Refusal, RigSpec
 
@@ -60,8 +60,10 @@ def open_rig(spec: RigSpec) -> Rig:
         return SimulatedRig(
             load_scenario(spec.scenario), seed=spec.seed, process=spec.process, idle=spec.idle, shared=spec.shared
         )
-    from flopwatt.measurement.hardware import HardwareRig
-
+    try:
+        from flopwatt.measurement.hardware import HardwareRig
+    except ModuleNotFoundError as error:
+        raise DeviceError(f"{error.name} is not installed: pip install 'flopwatt[measure]'") from None
     return HardwareRig.open(spec.device, shared=spec.shared, idle=spec.idle)
 
 
