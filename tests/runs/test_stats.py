@@ -10,7 +10,16 @@ from scipy import stats as scipy_stats
 from synthetic import MS, measurement
 
 from flopwatt.runs.records import Load, RawMeasurement, Window
-from flopwatt.runs.stats import Interval, launch_time, launches_at, mean_interval, student_t, symmetric
+from flopwatt.runs.stats import (
+    RUN_TO_RUN,
+    Interval,
+    across_processes,
+    launch_time,
+    launches_at,
+    mean_interval,
+    student_t,
+    symmetric,
+)
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 5, 10, 30, 31, 40, 100, 1000])
@@ -49,7 +58,8 @@ def test_sustained_time_is_the_mean_over_the_window() -> None:
     time = launch_time(measurement(launch_ms=2.0), "sustained")
     assert time is not None
     assert time.value == pytest.approx(2e-3, rel=1e-9)
-    assert time.relative_half_width == pytest.approx(0.0, abs=1e-9)
+    # Nothing wandered, and still 2.6 s do not show that nothing ever does.
+    assert 0.0003 < time.relative_half_width < 0.0015
 
 
 def test_time_before_the_window_does_not_count() -> None:
@@ -72,8 +82,22 @@ def test_burst_time_is_the_mean_of_the_bursts_medians() -> None:
     time = launch_time(RawMeasurement(timer="x", origin_ns=0, loads=loads, windows=windows), "burst")
     assert time is not None
     assert time.value == pytest.approx(1.1e-6)
-    assert time.low is not None
-    assert time.value - time.low == pytest.approx(student_t(2) * 1e-7 / math.sqrt(3))
+    assert time.relative_half_width > 0.05
+
+
+def test_several_processes_are_a_students_interval_of_their_results() -> None:
+    results = [Interval(value, value - 1e-9, value + 1e-9) for value in (9.0, 10.0, 11.0)]
+    board = across_processes(results)
+    assert board.value == 10.0
+    assert board.relative_half_width == pytest.approx(student_t(2) / math.sqrt(3) / 10)
+
+
+def test_one_process_is_widened_by_the_run_to_run_spread() -> None:
+    board = across_processes([Interval(10.0, 9.7, 10.3)])
+    assert board.relative_half_width == pytest.approx(math.hypot(0.03, 1.96 * RUN_TO_RUN), rel=1e-4)
+    known = across_processes([Interval(10.0, 9.7, 10.3)], run_to_run=0.02)
+    assert known.relative_half_width == pytest.approx(math.hypot(0.03, 1.96 * 0.02), rel=1e-4)
+    assert across_processes([Interval(10.0)]).low is None
 
 
 def test_a_window_without_two_marks_has_no_time() -> None:

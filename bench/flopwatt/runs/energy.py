@@ -3,26 +3,30 @@
 The primary estimate is the energy counter's difference between two observed edges (the instants at which its value
 changed) inside the load, over the launches completed between those same instants. Reading the counter at arbitrary
 instants instead errs by up to one update period at each end: 8 % of a 1 s window at a 100 ms period.
+
+The interval is about this run's own long-run value (see `stats`): drift, noise and the edges' instants are in it, the
+sensor's gain and what another process would show are not. Joules of a launch are taken directly, joules over launches
+between the same edges: power and time of a launch wander together, and their separate intervals would not show it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from flopwatt.runs.drift import FloatArray, Stretch
 from flopwatt.runs.effort import SENSOR_PERIODS, STEADY_POWER
-from flopwatt.runs.records import CounterTrace, EnergyStatus, RawMeasurement, SensorIdentity, Window
-from flopwatt.runs.stats import BATCHES, FloatArray, Interval, launches_at, mean_interval, symmetric
+from flopwatt.runs.records import CounterTrace, EnergyStatus, PowerTrace, RawMeasurement, SensorIdentity, Window
+from flopwatt.runs.settling import allowance
+from flopwatt.runs.stats import Interval, launches_at, rate_interval
+from flopwatt.runs.throttling import REASON_THERMAL, fraction_with, thermal_violation_s
 
 DISPUTE: Final = 0.02
 """Counter and integrated power further apart than this are both kept and the row is `disputed`."""
-
-REASON_SW_POWER_CAP: Final = 0x4
-REASON_THERMAL: Final = 0x8 | 0x20 | 0x40
-"""Clock-event bits: hardware slowdown, software thermal, hardware thermal (NVML's nvmlClocksEventReasons)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,101 +42,140 @@ class Energy:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Energy between two edges: joules, seconds, launches, the edges' own uncertainty, and power between edges."""
+    """Joules seen at instants of one window: between counter edges, or summed over power readings.
 
-    joules: float
-    seconds: float
-    launches: float
-    edge_error_s: float
-    powers_w: FloatArray
-    period_s: float
+    t_s, edge_s: the instants and the standard deviation of each. launches: completed by then. joules: since the first.
+    window_s: of the window they were looked for in, which is a little longer.
+    """
+
+    t_s: FloatArray
+    edge_s: FloatArray
+    joules: FloatArray
+    launches: FloatArray
+    window_s: float
+
+    @property
+    def period_s(self) -> float:
+        return float(np.median(np.diff(self.t_s)))
+
+    @property
+    def length_s(self) -> float:
+        """How long a window these instants vouch for: one period more at each end than they span."""
+        return min(self.window_s, float(self.t_s[-1] - self.t_s[0]) + 2 * self.period_s)
+
+    @property
+    def power(self) -> Stretch:
+        return Stretch(self.t_s, self.joules, self.t_s, self.edge_s)
+
+    @property
+    def per_launch(self) -> Stretch:
+        return Stretch(self.t_s, self.joules, self.launches, self.edge_s)
 
 
 def judge(raw: RawMeasurement, sensor: SensorIdentity | None, mig: bool = False) -> Energy:
-    """Watts and joules of a sustained measurement, or why there are none."""
+    """Watts and joules of a sustained measurement, or why there are none.
+
+    mig: the GPU is cut in slices. Then, and beside another process (flag `shared`), the watts are somebody else's too.
+
+    A counter that is known to see only part of the time (`counter_covers_all_time` False) sums the sensor's brief
+    samples: it is no integral and no second opinion. The mean of those samples themselves is taken instead, whose
+    scatter says what it is worth. Whether an unidentified counter does so is unknown: it is used and cross-checked.
+    """
     if mig:
         return Energy("refused", "MIG is on: the watts are the whole GPU's, not this slice's")
+    if "shared" in raw.flags:
+        return Energy("refused", "another process computes on this GPU: the watts are not this case's alone")
     if raw.counter is None and raw.power is None:
         return Energy("unsupported", _why_unreadable(raw))
-    thirds = _drift(raw)
-    if raw.counter is not None and len(raw.counter.energy_mj) > 1:
-        return _from_counter(raw, raw.counter, sensor, thirds)
-    return _from_power(raw, sensor, thirds)
+    part_time = sensor is not None and sensor.counter_covers_all_time is False
+    if raw.counter is not None and len(raw.counter.energy_mj) > 1 and not part_time:
+        return _from_counter(raw, raw.counter, sensor)
+    return _from_power(raw, sensor, part_time and raw.counter is not None)
 
 
 def instant_power(raw: RawMeasurement, window: Window) -> FloatArray:
     """Watts of the sensor's instant readings inside a window; zero readings are a fault of the sensor and left out."""
-    if raw.power is None or not raw.power.instant_mw:
+    if raw.power is None:
         return np.empty(0)
-    t = np.asarray(raw.power.t_ns)
-    watts = np.array([math.nan if p is None else p * 1e-3 for p in raw.power.instant_mw])
-    inside = (t >= window.start_ns) & (t <= window.end_ns) & (watts > 0)
-    return watts[inside]
+    return _above_zero(raw.power, raw.power.instant_mw, window.start_ns, window.end_ns)[1]
 
 
-def fraction_with(raw: RawMeasurement, bits: int) -> float | None:
-    """Share of the polls inside the windows in which any of these clock-event bits was set; None if never readable."""
-    if raw.power is None or not raw.power.reasons:
-        return None
-    hits = total = 0
-    for t, reasons in zip(raw.power.t_ns, raw.power.reasons, strict=True):
-        if reasons is not None and any(w.start_ns <= t <= w.end_ns for w in raw.windows):
-            total += 1
-            hits += bool(reasons & bits)
-    return hits / total if total else None
-
-
-def _from_counter(
-    raw: RawMeasurement, counter: CounterTrace, sensor: SensorIdentity | None, drift: float | None
-) -> Energy:
+def _from_counter(raw: RawMeasurement, counter: CounterTrace, sensor: SensorIdentity | None) -> Energy:
     spans = [span for window in raw.windows if (span := _between_edges(raw, counter, window))]
     if not spans:
         return Energy("refused", "the energy counter did not tick twice inside any window: hold the load longer")
-    period = max(span.period_s for span in spans)
-    sensor_window = (sensor.window_s if sensor else None) or 0.0
-    needed = sensor_window + period + SENSOR_PERIODS * period
-    shortest = min(span.seconds for span in spans)
-    if shortest < needed * 0.999 - 2 * period:
-        return Energy(
-            "refused",
-            f"window of {shortest:.2f} s is under the {needed:.2f} s that a {period * 1e3:.0f} ms sensor needs",
-        )
-    joules = sum(span.joules for span in spans)
-    if joules <= 0:
+    period_s = max(span.period_s for span in spans)
+    refusal = _too_short(min(span.length_s for span in spans), period_s, (sensor.window_s if sensor else None) or 0.0)
+    if refusal:
+        return refusal
+    if sum(span.joules[-1] for span in spans) <= 0:
         return Energy("unsupported", "the energy counter answered zero under load")
-    seconds = sum(span.seconds for span in spans)
-    launches = sum(span.launches for span in spans)
-    half = _relative_half_width(spans, joules / seconds)
-    power = symmetric(joules / seconds, half * joules / seconds)
-    per_launch = symmetric(joules / launches, half * joules / launches)
-    status, reason = _verdict(raw, power.value, drift)
-    return Energy(status, reason, "counter", power, per_launch)
+    power_w, energy_j = _intervals(raw, spans)
+    status, reason = _verdict(raw, spans, power_w.value)
+    return Energy(status, reason, "counter", power_w, energy_j)
 
 
-def _from_power(raw: RawMeasurement, sensor: SensorIdentity | None, drift: float | None) -> Energy:
-    """No counter: the mean of instant power, which needs an identified sensor to know how long is long enough."""
-    if sensor is None or sensor.update_period_s is None or sensor.window_s is None:
-        return Energy(
-            "unidentified", "no energy counter, and the power sensor is not identified: run `flopwatt doctor --sensor`"
-        )
-    needed = sensor.window_s + sensor.update_period_s * (1 + SENSOR_PERIODS)
-    shortest = min((w.end_ns - w.start_ns for w in raw.windows), default=0) * 1e-9
-    if shortest < needed:
-        return Energy("refused", f"window of {shortest:.2f} s is under the {needed:.2f} s that this sensor needs")
-    readings = [instant_power(raw, w) for w in raw.windows]
-    watts = np.concatenate(readings) if readings else np.empty(0)
-    if not len(watts):
+def _from_power(raw: RawMeasurement, sensor: SensorIdentity | None, part_time: bool) -> Energy:
+    """The mean of power readings, which needs an identified sensor to know how long is long enough."""
+    if raw.power is None or not (any(raw.power.instant_mw) or any(raw.power.average_mw)):
         return Energy("unsupported", _why_unreadable(raw))
-    # Polling faster than the sensor updates repeats readings: only as many are independent as it had periods.
-    stride = max(1, round(len(watts) * sensor.update_period_s / max(shortest * len(raw.windows), 1e-9)))
-    power = mean_interval(_batch(watts[::stride]))
-    launches = sum(_launches(raw, w) for w in raw.windows)
-    seconds = sum(w.end_ns - w.start_ns for w in raw.windows) * 1e-9
-    per_launch = Interval(
-        power.value * seconds / launches, *(_scaled(end, seconds / launches) for end in (power.low, power.high))
-    )
-    status, reason = _verdict(raw, None, drift)
-    return Energy(status, reason, "power", power, per_launch)
+    readings = _identified(raw.power, sensor)
+    if readings is None:
+        why = "the energy counter sees only part of the time" if part_time else "no energy counter"
+        return Energy("unidentified", f"{why}, and the power sensor is not identified: run `flopwatt doctor --sensor`")
+    shortest_s = min((w.end_ns - w.start_ns for w in raw.windows), default=0) * 1e-9
+    refusal = _too_short(shortest_s, readings.period_s, readings.window_s)
+    if refusal:
+        return refusal
+    spans = [_summed(raw, raw.power, window, readings) for window in raw.windows]
+    length_s = min(span.length_s if span else 0.0 for span in spans)
+    refusal = _too_short(length_s, readings.period_s, readings.window_s)
+    if refusal:
+        return refusal
+    found = [span for span in spans if span]
+    status, reason = _verdict(raw, found, None)
+    return Energy(status, reason, "power", *_intervals(raw, found))
+
+
+class _Readings(NamedTuple):
+    """The power readings to use: milliwatts at the trace's instants, what they average over, and how often they change.
+
+    settled_s: so long after a load began they hold nothing any more of what came before it.
+    """
+
+    milliwatts: Sequence[int | None]
+    window_s: float
+    period_s: float
+    settled_s: float
+
+
+def _identified(power: PowerTrace, sensor: SensorIdentity | None) -> _Readings | None:
+    """Instant power, or the running average where that is all there is; None where its window is unknown."""
+    if sensor is None or sensor.update_period_s is None:
+        return None
+    instant = (power.instant_mw, sensor.window_s)
+    average = (power.average_mw, sensor.average_window_s)
+    milliwatts, window_s = instant if any(power.instant_mw) else average
+    if window_s is None:
+        return None
+    settled_s = window_s + sensor.update_period_s + (sensor.rise_s or 0.0) + (sensor.delay_s or 0.0)
+    return _Readings(milliwatts, window_s, sensor.update_period_s, settled_s)
+
+
+def _intervals(raw: RawMeasurement, spans: Sequence[_Span]) -> tuple[Interval, Interval]:
+    """Watts, and joules of a launch."""
+    unseen = allowance(raw)
+    power_w = rate_interval([span.power for span in spans], unseen.power)
+    return power_w, rate_interval([span.per_launch for span in spans], unseen.energy)
+
+
+def _too_short(length_s: float, period_s: float, window_s: float) -> Energy | None:
+    """The refusal of a window from which a sensor of this period and averaging window tells no energy, else None."""
+    needed_s = window_s + period_s * (1 + SENSOR_PERIODS)
+    if length_s >= needed_s * 0.999:
+        return None
+    sensor = f"a sensor of {period_s * 1e3:.0f} ms period" + (f" and {window_s:g} s average" if window_s else "")
+    return Energy("refused", f"window of {length_s:.2f} s is under the {needed_s:.2f} s that {sensor} needs")
 
 
 def _between_edges(raw: RawMeasurement, counter: CounterTrace, window: Window) -> _Span | None:
@@ -143,41 +186,54 @@ def _between_edges(raw: RawMeasurement, counter: CounterTrace, window: Window) -
     if inside.sum() < 2:
         return None
     edges = (before[inside] + after[inside]) / 2
-    millijoules = np.asarray(counter.energy_mj, dtype=float)[inside]
-    gaps = np.diff(edges) * 1e-9
-    widths = (after - before)[inside][[0, -1]] * 1e-9
-    launches = launches_at(raw.loads[window.load], edges[[0, -1]])
-    return _Span(
-        joules=float(millijoules[-1] - millijoules[0]) * 1e-3,
-        seconds=float(edges[-1] - edges[0]) * 1e-9,
-        launches=float(launches[1] - launches[0]),
-        # An edge is uniform within its bracket: standard deviation width/√12, and there are two.
-        edge_error_s=float(np.sqrt((widths**2 / 12).sum())),
-        powers_w=np.diff(millijoules) * 1e-3 / gaps,
-        period_s=float(np.median(gaps)),
-    )
+    millijoules = np.asarray(counter.energy_mj, dtype=np.int64)[inside]
+    # An edge is uniform within its bracket: standard deviation width/√12.
+    edge_s = (after - before)[inside] * 1e-9 / math.sqrt(12)
+    return _span(raw, window, edges, edge_s, (millijoules - millijoules[0]) * 1e-3)
 
 
-def _relative_half_width(spans: list[_Span], power_w: float) -> float:
-    """Scatter of power from batch to batch, and the edges' instants, in quadrature."""
-    scatter = mean_interval(np.concatenate([_batch(span.powers_w) for span in spans])).relative_half_width
-    seconds = sum(span.seconds for span in spans)
-    edges = 1.96 * math.sqrt(sum(span.edge_error_s**2 for span in spans)) / seconds
-    return math.hypot(scatter, edges) if math.isfinite(scatter) else math.inf
+def _summed(raw: RawMeasurement, power: PowerTrace, window: Window, readings: _Readings) -> _Span | None:
+    """Joules summed over power readings, one a sensor period: faster polls only repeat what was read before."""
+    start_ns = max(window.start_ns, raw.loads[window.load].t_ns[0] + readings.settled_s * 1e9)
+    t, watts = _above_zero(power, readings.milliwatts, start_ns, window.end_ns)
+    if len(t) < 2:
+        return None
+    stride = max(1, round(readings.period_s * 1e9 / float(np.median(np.diff(t)))))
+    t, watts = t[::stride], watts[::stride]
+    if len(t) < 2:
+        return None
+    joules = np.concatenate([[0.0], np.cumsum(watts[1:] * np.diff(t) * 1e-9)])
+    return _span(raw, window, t, np.zeros(len(t)), joules)
 
 
-def _batch(values: FloatArray) -> FloatArray:
-    """Means of up to `BATCHES` consecutive groups: neighbouring readings are correlated, groups hardly."""
-    return np.array([part.mean() for part in np.array_split(values, min(BATCHES, len(values))) if len(part)])
+def _span(raw: RawMeasurement, window: Window, t_ns: FloatArray, edge_s: FloatArray, joules: FloatArray) -> _Span:
+    launches = launches_at(raw.loads[window.load], t_ns)
+    return _Span(t_ns * 1e-9, edge_s, joules, launches, (window.end_ns - window.start_ns) * 1e-9)
 
 
-def _verdict(raw: RawMeasurement, counter_w: float | None, drift: float | None) -> tuple[EnergyStatus, str | None]:
+def _above_zero(
+    power: PowerTrace, shown: Sequence[int | None], start_ns: float, end_ns: float
+) -> tuple[FloatArray, FloatArray]:
+    """Instants (ns) and watts of the readings between two instants that are neither null nor zero."""
+    pairs = [
+        (t, milliwatts * 1e-3)
+        for t, milliwatts in zip(power.t_ns, shown, strict=False)
+        if milliwatts and milliwatts > 0 and start_ns <= t <= end_ns
+    ]
+    found = np.array(pairs, dtype=float).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def _verdict(raw: RawMeasurement, spans: Sequence[_Span], counter_w: float | None) -> tuple[EnergyStatus, str | None]:
     thermal = fraction_with(raw, REASON_THERMAL)
     if thermal:
         return "unsteady", f"thermal slowdown in {thermal:.0%} of the window"
+    if held_down := thermal_violation_s(raw):
+        return "unsteady", f"thermal slowdown for {held_down * 1e3:.0f} ms, between polls"
     if "not_steady" in raw.flags:
         return "unsteady", "power and temperature had not settled when the window began"
-    if drift is not None and drift > STEADY_POWER:
+    drift = max(map(_change, spans))
+    if drift > STEADY_POWER:
         return "unsteady", f"power moved by {drift:.1%} between the first and the last third"
     readings = [watts for w in raw.windows if len(watts := instant_power(raw, w))]
     if counter_w is not None and readings:
@@ -187,34 +243,17 @@ def _verdict(raw: RawMeasurement, counter_w: float | None, drift: float | None) 
     return "ok", None
 
 
-def _drift(raw: RawMeasurement) -> float | None:
-    """Largest relative difference of power between the first and last third of a window; None if unknown.
-
-    From the counter where it ticks often enough, else from the instant readings.
-    """
-    worst: float | None = None
-    for window in raw.windows:
-        span = _between_edges(raw, raw.counter, window) if raw.counter else None
-        watts = span.powers_w if span is not None else instant_power(raw, window)
-        third = len(watts) // 3
-        if third < 3:
-            continue
-        first, last = float(watts[:third].mean()), float(watts[-third:].mean())
-        if first + last > 0:
-            worst = max(worst or 0.0, abs(last - first) / ((first + last) / 2))
-    return worst
-
-
-def _launches(raw: RawMeasurement, window: Window) -> float:
-    ends = launches_at(raw.loads[window.load], np.array([window.start_ns, window.end_ns], dtype=float))
-    return float(ends[1] - ends[0])
-
-
-def _scaled(end: float | None, factor: float) -> float | None:
-    return None if end is None else end * factor
+def _change(span: _Span) -> float:
+    """Relative difference of power between the first and the last third of a span; 0 where it has too few samples."""
+    third = (len(span.t_s) - 1) // 3
+    if third < 3:
+        return 0.0
+    first = span.joules[third] / (span.t_s[third] - span.t_s[0])
+    last = (span.joules[-1] - span.joules[-1 - third]) / (span.t_s[-1] - span.t_s[-1 - third])
+    return float(abs(last - first) / ((first + last) / 2)) if first + last > 0 else 0.0
 
 
 def _why_unreadable(raw: RawMeasurement) -> str:
     if not raw.unreadable:
-        return "no power sensor"
+        return "no power sensor" if raw.power is None else "the power sensor answered nothing above zero"
     return "; ".join(f"{quantity}: {why}" for quantity, why in sorted(raw.unreadable.items()))

@@ -1,4 +1,13 @@
-"""Means and 95 % intervals from raw marks. Pure arithmetic; statistical error only, a sensor's gain is kept apart."""
+"""Means and 95 % intervals from raw marks. Pure arithmetic; statistical error only, a sensor's gain is kept apart.
+
+An interval is about one of two truths, never a mixture of them:
+
+* **of this run**: what the same process would show if it went on for ever. Drift and noise are in the interval; what a
+  fresh process would change (clocks, memory placement, temperature of the room) is not. `launch_time` of a sustained
+  case and `energy.judge` give it, and so the columns of a row.
+* **of the board**: what fresh processes show on average. `across_processes` gives it, and so every merged row,
+  headline and comparison.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +17,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from flopwatt.runs.drift import FloatArray, Stretch, mean_rate, relative_half_width
 from flopwatt.runs.records import Load, RawMeasurement, Window
+from flopwatt.runs.settling import allowance
 
-FloatArray = npt.NDArray[np.float64]
+Z975: Final = 1.959964
+"""97.5 % point of the normal distribution."""
 
 # 97.5 % points of Student's t for 1 to 30 degrees of freedom.
 _T975: Final = (
@@ -21,8 +32,8 @@ _T975: Final = (
     2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
 
-BATCHES: Final = 10
-"""Batches a window is cut into. Few enough that batches of correlated samples are themselves nearly independent."""
+RUN_TO_RUN: Final = 0.01
+"""Relative standard deviation between fresh processes, taken where only one process ran and nothing tells its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ def student_t(degrees: int) -> float:
         return math.inf
     if degrees <= len(_T975):
         return _T975[degrees - 1]
-    z = 1.959964
+    z = Z975
     return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
 
 
@@ -74,6 +85,27 @@ def mean_interval(samples: Sequence[float] | FloatArray) -> Interval:
         return Interval(mean)
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     return symmetric(mean, student_t(len(values) - 1) * error)
+
+
+def across_processes(results: Sequence[Interval], run_to_run: float = RUN_TO_RUN) -> Interval:
+    """The mean over fresh processes, its interval about the board's truth.
+
+    Several: Student's interval of their results, which hold drift, noise and run-to-run spread in their scatter. One
+    cannot show how a fresh one would differ: run_to_run, a relative standard deviation, widens its own interval.
+    """
+    if len(results) > 1:
+        return mean_interval([result.value for result in results])
+    (own,) = results
+    return symmetric(own.value, own.value * math.hypot(own.relative_half_width, Z975 * run_to_run))
+
+
+def rate_interval(stretches: Sequence[Stretch], unseen: float = 0.0) -> Interval:
+    """The mean rate of stretches of one load, its interval about what the rate would be if the load went on.
+
+    unseen: relative half-width of what the stretches themselves cannot show.
+    """
+    rate = mean_rate(stretches)
+    return symmetric(rate, rate * math.hypot(relative_half_width(stretches), unseen))
 
 
 def launches_at(load: Load, t_ns: float | FloatArray) -> FloatArray:
@@ -93,41 +125,27 @@ def marks_in(load: Load, window: Window) -> tuple[FloatArray, FloatArray]:
 def launch_time(raw: RawMeasurement, regime: str) -> Interval | None:
     """Seconds of one launch. None where the measurement holds no complete pair of marks.
 
-    Sustained: the mean over the windows, its interval from batch means. Burst: the mean of the bursts' medians, its
-    interval from their scatter, or within one burst from the scatter of its marks.
+    Sustained: the mean over the windows. Burst: the mean of the bursts' medians. Either interval is about this run's
+    long-run value.
     """
-    if regime == "burst":
-        medians = [float(np.median(times)) for times in _times_by_window(raw) if len(times)]
-        if not medians:
-            return None
-        if len(medians) > 1:
-            return mean_interval(medians)
-        return mean_interval(next(times for times in _times_by_window(raw) if len(times)))
-    return _sustained_time(raw)
+    return _burst_time(raw) if regime == "burst" else _sustained_time(raw)
 
 
-def _times_by_window(raw: RawMeasurement) -> list[FloatArray]:
-    """Seconds of one launch between neighbouring marks, for each window."""
-    result = []
-    for window in raw.windows:
-        t, n = marks_in(raw.loads[window.load], window)
-        result.append(np.diff(t) / np.diff(n) * 1e-9)
-    return result
+def _burst_time(raw: RawMeasurement) -> Interval | None:
+    bursts = _stretches(raw)
+    if not bursts:
+        return None
+    # A burst's median forgets the launch that an interrupt delayed.
+    time_s = float(np.mean([np.median(burst.rates) for burst in bursts]))
+    return symmetric(time_s, time_s * relative_half_width(bursts))
 
 
 def _sustained_time(raw: RawMeasurement) -> Interval | None:
-    total_ns = total_launches = 0.0
-    batches: list[float] = []
-    for window in raw.windows:
-        t, n = marks_in(raw.loads[window.load], window)
-        if len(t) < 2:
-            continue
-        total_ns += t[-1] - t[0]
-        total_launches += n[-1] - n[0]
-        cuts = np.unique(np.linspace(0, len(t) - 1, min(BATCHES, len(t) - 1) + 1).round().astype(int))
-        batches.extend(np.diff(t[cuts]) / np.diff(n[cuts]) * 1e-9)
-    if not total_launches:
-        return None
-    interval = mean_interval(batches)
-    half = None if interval.low is None or interval.high is None else (interval.high - interval.low) / 2
-    return symmetric(total_ns / total_launches * 1e-9, half)
+    windows = _stretches(raw)
+    return rate_interval(windows, allowance(raw).time) if windows else None
+
+
+def _stretches(raw: RawMeasurement) -> list[Stretch]:
+    """Time over launches at the marks of each window that has two."""
+    marks = (marks_in(raw.loads[window.load], window) for window in raw.windows)
+    return [Stretch(t * 1e-9, t * 1e-9, n, np.zeros(len(t))) for t, n in marks if len(t) > 1]

@@ -1,0 +1,63 @@
+"""What a window is off by that began before the chip had warmed through; from its temperatures. Pure arithmetic.
+
+Waiting costs minutes, so the least effort does not wait: a case follows one that drew other power, and its own
+temperature is still on the way. Leakage follows temperature. Below the power cap that shows as watts; at the cap the
+clock gives way instead, and it shows as time. An exponential approach has as much left to go as its time constant times
+its slope, and so the slope bounds what the window missed.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from flopwatt.runs.records import RawMeasurement
+from flopwatt.runs.throttling import REASON_SW_POWER_CAP, fraction_with
+
+LEAKAGE_PER_C: Final = 1e-3
+"""Relative change of board power a °C: half of it is usual; an allowance, not a correction."""
+
+WARMING_S: Final = 10.0
+"""Time constant of chip and heat sink."""
+
+ROUNDING_C: Final = 1.5
+"""Temperature comes in whole degrees. One step midway, which may be none, fits a slope of one and a half over all."""
+
+CLOCK_PER_POWER: Final = 0.5
+"""Relative change of clock, and so of time, for one of power: power rises with clock at least squared."""
+
+
+class Allowance(NamedTuple):
+    """Relative half-widths for temperature that still moved in the windows; 0 where it stood or is unknown."""
+
+    time: float = 0.0
+    power: float = 0.0
+    energy: float = 0.0
+
+
+def allowance(raw: RawMeasurement) -> Allowance:
+    """What the windows' moving temperature may have hidden from each quantity."""
+    watts = LEAKAGE_PER_C * WARMING_S * _slope(raw)
+    if not watts:
+        return Allowance()
+    capped = fraction_with(raw, REASON_SW_POWER_CAP) or 0.0
+    power = watts if capped < 1 else 0.0
+    time = watts * CLOCK_PER_POWER if capped > 0 else 0.0
+    return Allowance(time, power, max(power, time))
+
+
+def _slope(raw: RawMeasurement) -> float:
+    """°C a second, of the load whose temperature moved fastest, beyond what rounding can feign."""
+    slopes = [0.0]
+    if raw.power is None or not raw.power.temp_c:
+        return 0.0
+    for load in {window.load for window in raw.windows}:
+        start_ns, end_ns = raw.loads[load].t_ns[0], max(w.end_ns for w in raw.windows if w.load == load)
+        polls = zip(raw.power.t_ns, raw.power.temp_c, strict=True)
+        seen = [(t * 1e-9, temp_c) for t, temp_c in polls if temp_c is not None and start_ns <= t <= end_ns]
+        if len(seen) > 2 and seen[-1][0] > seen[0][0]:
+            t_s, temp_c = np.array(seen, dtype=float).T
+            length_s, t_s = t_s[-1] - t_s[0], t_s - t_s.mean()
+            slopes.append(abs(float(t_s @ temp_c) / float(t_s @ t_s)) - ROUNDING_C / float(length_s))
+    return max(slopes)
