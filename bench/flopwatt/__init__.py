@@ -9,13 +9,13 @@ __all__ = ["__version__", "load", "measure"]
 
 if TYPE_CHECKING:
     from flopwatt.measurement.callables import measure
-    from flopwatt.runs.store import load
+    from flopwatt.runs.tidy import load
 
 
 def __getattr__(name: str) -> Any:
     # pandas and torch take a second to import: each loads with the function that needs it.
     if name == "load":
-        from flopwatt.runs.store import load
+        from flopwatt.runs.tidy import load
 
         return load
     if name == "measure":

@@ -12,7 +12,8 @@ from synthetic import header, record, segment, write
 
 from flopwatt.errors import RunFileError
 from flopwatt.runs.records import Correctness, Event, decode, encode
-from flopwatt.runs.store import RunWriter, load, read
+from flopwatt.runs.store import RunWriter, read
+from flopwatt.runs.tidy import load
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -105,6 +106,25 @@ def test_line_types_of_a_later_version_are_ignored(tmp_path: Path) -> None:
     run = read(path)
     assert len(run.records) == 1
     assert run.events[0].message == "z"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"windows":[{"load":0', b'"windows":[{"load":3'),
+        (b'"launches":[0,', b'"launches":['),
+        (b'"energy_mj":[0,', b'"energy_mj":['),
+        (b'"m":4096', b'"m":0'),
+        (b'"status":"ok"', b'"status":"great"'),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_one_clear_line(tmp_path: Path, old: bytes, new: bytes) -> None:
+    path = write(tmp_path / "run.jsonl", record(0), record(1))
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert old in lines[2]
+    path.write_bytes(b"".join([*lines[:2], lines[2].replace(old, new), *lines[3:]]))
+    with pytest.raises(RunFileError, match="line 3 is broken"):
+        read(path)
 
 
 def test_a_missing_file_and_a_folder_are_one_line_each(tmp_path: Path) -> None:

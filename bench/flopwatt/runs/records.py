@@ -8,7 +8,7 @@ nanoseconds counted from the measurement's `origin_ns`.
 from __future__ import annotations
 
 import hashlib
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -51,13 +51,15 @@ class SequenceItem(_Frozen, frozen=True, kw_only=True):
 class Use(_Frozen, frozen=True, kw_only=True):
     """Where a case comes from: a suite, the GEMM's role in it, and how often one step runs it.
 
-    headline: counts towards the suite's totals (attention's batched GEMMs do not: real training fuses them).
+    dtype: the format that the suite was asked for, in which single GEMMs may differ from it. headline: counts towards
+    the suite's totals (attention's batched GEMMs do not: real training fuses them).
     """
 
     suite: str
+    dtype: str | None = None
     role: str
     phase: Phase | None = None
-    count: int = 1
+    count: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 1
     headline: bool = True
 
 
@@ -76,6 +78,10 @@ class Case(_Frozen, frozen=True, kw_only=True):
     effort: EffortName = "normal"
     inputs: str = "normal"
     cache: Literal["rotating", "hot"] = "rotating"
+
+    def __post_init__(self) -> None:
+        if (self.problem is None) != bool(self.sequence):
+            raise ValueError("a case has a problem or a sequence of them, not both and not neither")
 
     @property
     def flop(self) -> int:
@@ -116,8 +122,9 @@ class SuiteFact(_Frozen, frozen=True, kw_only=True):
     """What a headline needs to know of a suite: its model, the tokens of one micro-batch, the layers it covers."""
 
     name: str
+    dtype: str | None = None
     model: str | None = None
-    tokens: int | None = None
+    tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     layers: int | None = None
     description: str = ""
 
@@ -177,7 +184,9 @@ class SensorIdentity(_Frozen, frozen=True, kw_only=True):
     """What is known of the power sensor. None where it could not be told.
 
     source: `nvml`, `rapl`, `simulated`, `none`. method: how it was learnt. gain_uncertainty: relative, common to all
-    readings of one board.
+    readings of one board. window_s: what instant power is the mean over; average_window_s: the same of the running
+    average. delay_s: from an update's end to its showing. rise_s: 10 to 90 % of the sensor's answer to a step.
+    sampling_effect: throughput with the sampler on over that with it off, minus 1, with its 95 % interval.
     """
 
     source: str
@@ -187,6 +196,12 @@ class SensorIdentity(_Frozen, frozen=True, kw_only=True):
     counter_tick_s: float | None = None
     counter_covers_all_time: bool | None = None
     call_latency_s: float | None = None
+    average_window_s: float | None = None
+    delay_s: float | None = None
+    sampling_effect: float | None = None
+    sampling_effect_low: float | None = None
+    sampling_effect_high: float | None = None
+    rise_s: float | None = None
     gain_uncertainty: float | None = None
     reason: str | None = None
 
@@ -211,11 +226,20 @@ class Correctness(_Frozen, frozen=True, kw_only=True):
     method: str
 
 
+def _parallel(trace: object, *columns: tuple[int | None, ...]) -> None:
+    """Raises ValueError where a trace's arrays differ in length: no later arithmetic could tell which is short."""
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError(f"the arrays of a {type(trace).__name__} differ in length")
+
+
 class Load(_Frozen, frozen=True, kw_only=True):
     """One gap-free stretch of launches. launches[i] have completed at t_ns[i]; the first mark is the start, 0."""
 
     t_ns: tuple[int, ...]
     launches: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _parallel(self, self.t_ns, self.launches)
 
 
 class Window(_Frozen, frozen=True, kw_only=True):
@@ -236,6 +260,9 @@ class CounterTrace(_Frozen, frozen=True, kw_only=True):
     t_ns: tuple[int, ...]
     energy_mj: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        _parallel(self, self.before_ns, self.t_ns, self.energy_mj)
+
 
 class PowerTrace(_Frozen, frozen=True, kw_only=True):
     """Power and state of the GPU, polled. None where a quantity was not readable at that instant."""
@@ -247,6 +274,10 @@ class PowerTrace(_Frozen, frozen=True, kw_only=True):
     temp_c: tuple[int | None, ...] = ()
     reasons: tuple[int | None, ...] = ()
 
+    def __post_init__(self) -> None:
+        columns = (self.instant_mw, self.average_mw, self.clock_mhz, self.temp_c, self.reasons)
+        _parallel(self, self.t_ns, *(column for column in columns if column))
+
 
 class SlowTrace(_Frozen, frozen=True, kw_only=True):
     """Quantities read about once a second: the enforced limit, and nanoseconds spent throttled since driver load."""
@@ -256,6 +287,10 @@ class SlowTrace(_Frozen, frozen=True, kw_only=True):
     power_violation_ns: tuple[int | None, ...] = ()
     thermal_violation_ns: tuple[int | None, ...] = ()
     memory_clock_mhz: tuple[int | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = (self.power_limit_mw, self.power_violation_ns, self.thermal_violation_ns, self.memory_clock_mhz)
+        _parallel(self, self.t_ns, *(column for column in columns if column))
 
 
 class ClockMap(_Frozen, frozen=True, kw_only=True):
@@ -273,7 +308,7 @@ class RawMeasurement(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="
     """Raw samples of one case. unreadable: quantity → the NVML code or the reason.
 
     flags: `over_25_ms`, a burst whose one launch is longer; `power_cap`, a burst during which the cap acted;
-    `not_steady`; `shared`, beside another process on the GPU.
+    `not_steady`; `shared`, beside another process on the GPU; `not_captured`, launched without a CUDA graph.
     """
 
     timer: str
@@ -289,11 +324,16 @@ class RawMeasurement(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="
     flags: tuple[str, ...] = ()
     unreadable: dict[str, str] = {}
 
+    def __post_init__(self) -> None:
+        for window in self.windows:
+            if not 0 <= window.load < len(self.loads) or window.end_ns <= window.start_ns:
+                raise ValueError("a window of a load that is not there, or that ends before it starts")
+
 
 class AggregateMeasurement(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="aggregate"):
     """What someone else's table says of a case; imports only. Seconds for one GEMM, watts of the board."""
 
-    time_s: float
+    time_s: Annotated[float, msgspec.Meta(gt=0)]
     power_w: float | None = None
     power_limit_w: float | None = None
     window_s: float | None = None

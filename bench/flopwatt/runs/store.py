@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -25,9 +25,6 @@ from flopwatt.runs.records import (
     decode,
     encode,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MAX_LINE_BYTES: Final = 64 * 2**20
 """The longest line read: a header with a plan of tens of thousands of cases is far below it."""
@@ -48,10 +45,6 @@ class RunFile:
     end: End | None = None
     torn: bool = False
 
-    def segment_of(self, record: Record) -> Segment | None:
-        """The segment that a record was measured in."""
-        return next((s for s in self.segments if s.segment == record.segment), None)
-
 
 @dataclass(slots=True)
 class _Content:
@@ -67,6 +60,7 @@ class _Content:
                 self.header = line
             case Segment():
                 self.segments.append(line)
+                self.end = None  # a resumed run has not ended by its earlier end
             case Record():
                 self.records.append(line)
             case Event():
@@ -104,6 +98,11 @@ def read(path: str | Path) -> RunFile:
             continue
         if isinstance(parsed, RunHeader) != (content.header is None):
             raise RunFileError(f"{path}: line {number} is not a run file's: expected one run header, first")
+        if isinstance(parsed, Record) and content.header and parsed.origin != content.header.origin:
+            raise RunFileError(
+                f"{path}: line {number} is a {parsed.origin} record in a {content.header.origin} run: "
+                "restore the file, it was altered"
+            )
         content.add(parsed)
     if content.header is None:
         raise RunFileError(f"{path}: not a flopwatt run file (no run header): give a file that `flopwatt run` wrote")
@@ -115,6 +114,8 @@ def read(path: str | Path) -> RunFile:
 def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
     """Number, bytes without the newline, and whether there was one, of each line that is not empty."""
     try:
+        if path.exists() and not path.is_file():
+            raise RunFileError(f"{path}: not a regular file: give the path of a run file")
         with path.open("rb") as file:
             number = 0
             while line := file.readline(MAX_LINE_BYTES + 1):
@@ -221,18 +222,6 @@ class RunWriter:
             ) from None
 
 
-def load(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
-    """One or several run files as one tidy table, a row for each record and use; columns as `tidy.COLUMNS`.
-
-    Raises RunFileError for a file that cannot be read.
-    """
-    from flopwatt.runs.tidy import frame
-
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    return frame([read(path) for path in paths])
-
-
 def _cut_torn_line(descriptor: int) -> int:
     """Cuts the file after its last newline; the bytes removed."""
     size = os.fstat(descriptor).st_size
@@ -260,7 +249,10 @@ def _end_last_line(descriptor: int) -> int:
 
 def _sync_directory(path: Path) -> None:
     """Makes the new name itself durable."""
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return  # a folder that may be written but not opened: the file's content is durable all the same
     try:
         os.fsync(directory)
     finally:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from flopwatt.runs import gpus
-from flopwatt.runs.energy import REASON_SW_POWER_CAP, REASON_THERMAL, fraction_with, judge
+from flopwatt.runs.energy import judge
 from flopwatt.runs.records import (
     ENERGY_USABLE,
     AggregateMeasurement,
@@ -20,7 +21,8 @@ from flopwatt.runs.records import (
     Use,
 )
 from flopwatt.runs.stats import Interval, launch_time
-from flopwatt.runs.store import RunFile
+from flopwatt.runs.store import RunFile, read
+from flopwatt.runs.throttling import REASON_SW_POWER_CAP, REASON_THERMAL, fraction_with
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +52,16 @@ COLUMNS: Final[dict[str, str]] = {
 """Tidy columns and their pandas types. `headline` says whether the row counts in its suite's totals."""
 
 Row = dict[str, Any]
+
+
+def load(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """One or several run files as one tidy table, a row for each record and use; columns as `COLUMNS`.
+
+    Raises RunFileError for a file that cannot be read.
+    """
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    return frame([read(path) for path in paths])
 
 
 def frame(runs: Iterable[RunFile]) -> pd.DataFrame:
@@ -113,9 +125,17 @@ def _case_columns(case: Case) -> Row:
 
 
 def _use_columns(use: Use | None) -> Row:
+    """The columns of one use, and `suite_dtype`, the format that its suite was asked for."""
     if use is None:
-        return {"count": 1, "headline": True}
-    return {"suite": use.suite, "role": use.role, "phase": use.phase, "count": use.count, "headline": use.headline}
+        return {"count": 1, "headline": True, "suite_dtype": None}
+    return {
+        "suite": use.suite,
+        "suite_dtype": use.dtype,
+        "role": use.role,
+        "phase": use.phase,
+        "count": use.count,
+        "headline": use.headline,
+    }
 
 
 def _measured(record: Record, segment: Segment | None) -> Row:
