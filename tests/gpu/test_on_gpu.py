@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from gemmkernels import inputs, reference, torch_mm, triton_tiled
-from gemmkernels.problem import LAYOUTS, Problem
 
 from flopwatt.measurement.device import choose
 from flopwatt.runs import gpus
 from flopwatt.runs.records import RawMeasurement
-from flopwatt.runs.store import load, read
+from flopwatt.runs.store import read
+from flopwatt.runs.tidy import load
+from gemmkernels import inputs, reference, torch_mm, triton_tiled
+from gemmkernels.problem import LAYOUTS, Problem
 
 pytestmark = [
     pytest.mark.gpu,
@@ -47,7 +48,9 @@ def gpu_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gpu") / "run.jsonl"
     words = ["run", "--device", "cuda:0", "--shape", "8192x8192x8192", "--shape", "1024x1024x1024", "--effort", "fast"]
     words += ["--regime", "burst", "--regime", "sustained", "--backend", "torch", "--backend", "triton-tiled"]
-    done = subprocess.run([sys.executable, "-m", "flopwatt", *words, "-o", str(path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "flopwatt", *words, "-o", str(path)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return path
 

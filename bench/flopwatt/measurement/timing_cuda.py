@@ -7,6 +7,7 @@ bracket. Marks in between are interpolated, and the disagreement of the anchors 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,7 @@ QUEUE_NS: Final = 20 * MS
 GRAPH_LAUNCHES_MAX: Final = 2048
 POLL_NS: Final = 200_000
 WARM_NS: Final = 20 * MS
+WARM_MARK_NS: Final = 2 * MS
 
 
 class _Anchor(NamedTuple):
@@ -53,25 +55,19 @@ class CudaTimer:
         self._per_replay = 1
         self._replayed = 0
         self._replays_per_mark = 1
+        self._prepared_for: int | None = None
         self._depth = 2
         self._first: _Anchor | None = None
 
     def warm_up(self) -> int:
-        """Every operand set once, then for about 20 ms; ns of one launch, by events."""
-        for index in range(self._sets):
-            self._step(index)
-        torch.cuda.synchronize()
-        count, elapsed_ns = 1, 0.0
-        while elapsed_ns < WARM_NS and count <= 1 << 16:
-            count *= 2
-            start, stop = _event(), _event()
-            start.record()
-            for index in range(count):
-                self._step(index % self._sets)
-            stop.record()
-            stop.synchronize()
-            elapsed_ns = start.elapsed_time(stop) * 1e6
-        self._launch_ns = max(1, round(elapsed_ns / count))
+        """Every operand set once, then replays for about 20 ms; ns of one launch, as replayed, by events."""
+        cold_ns, warm_ns = self._time(self._each_set), self._time(self._each_set)
+        self._launch_ns = max(1, round(min(cold_ns, warm_ns) / self._sets))
+        self._prepare_replays(max(1, round(WARM_MARK_NS / self._launch_ns)))
+        mark_ns = self._time(self._replay_mark)
+        marks = max(1, min(round(WARM_NS / mark_ns), WARM_NS // WARM_MARK_NS))
+        elapsed_ns = self._time(lambda: self._replay_marks(marks))
+        self._launch_ns = max(1, round(elapsed_ns / (marks * self._replays_per_mark * self._per_replay)))
         return self._launch_ns
 
     def run(self, marks: int, launches_per_mark: int) -> TimedLoad:
@@ -122,46 +118,88 @@ class CudaTimer:
         self._marks = [start]
 
     def _enqueue_mark(self) -> None:
-        for _ in range(self._replays_per_mark):
-            self._replays[self._replayed % len(self._replays)]()
-            self._replayed += 1
+        self._replay_mark()
         mark = _event()
         mark.record()
         self._marks.append(mark)
         self._launches.append(self._replayed * self._per_replay)
 
+    def _each_set(self) -> None:
+        for index in range(self._sets):
+            self._step(index)
+
+    def _replay_marks(self, count: int) -> None:
+        for _ in range(count):
+            self._replay_mark()
+
+    def _replay_mark(self) -> None:
+        for _ in range(self._replays_per_mark):
+            self._replays[self._replayed % len(self._replays)]()
+            self._replayed += 1
+
+    def _time(self, launch: Callable[[], object]) -> float:
+        """Device nanoseconds of what `launch` starts, from an idle device."""
+        torch.cuda.synchronize()
+        start, stop = _event(), _event()
+        start.record()
+        launch()
+        stop.record()
+        stop.synchronize()
+        elapsed_ns: float = start.elapsed_time(stop) * 1e6
+        return elapsed_ns
+
     def _prepare_replays(self, launches_per_mark: int) -> None:
-        """One graph that goes through the operand sets whole times; a graph a set where a mark is shorter than that."""
-        if launches_per_mark >= self._sets:
-            rounds = max(1, min(launches_per_mark, GRAPH_LAUNCHES_MAX) // self._sets)
-            self._per_replay = rounds * self._sets
-            self._replays = [self._capture(range(self._per_replay))]
+        """Graphs whose replay in turn uses the operand sets in turn; never more launches a mark than asked for.
+
+        A mark of many launches replays one graph that goes through the sets whole times. A shorter one has a graph
+        for each place in the rotation at which it can begin.
+        """
+        if launches_per_mark == self._prepared_for:
+            return
+        sets = self._sets
+        if launches_per_mark >= sets:
+            self._per_replay = min(launches_per_mark, GRAPH_LAUNCHES_MAX) // sets * sets or sets
+            starts = [0]
         else:
-            self._per_replay = 1
-            self._replays = [self._capture(range(index, index + 1)) for index in range(self._sets)]
-        self._replays_per_mark = max(1, round(launches_per_mark / self._per_replay))
+            self._per_replay = launches_per_mark
+            rotation = math.lcm(launches_per_mark, sets)
+            # Where the exact rotation is long, the sets left over at its end are simply not used.
+            end = rotation if rotation <= GRAPH_LAUNCHES_MAX else sets // launches_per_mark * launches_per_mark
+            starts = list(range(0, end, launches_per_mark))
+        self._replays = [self._capture(range(start, start + self._per_replay)) for start in starts]
+        self._replays_per_mark = max(1, launches_per_mark // self._per_replay)
         mark_ns = self._replays_per_mark * self._per_replay * self._launch_ns
         self._depth = max(2, 1 + QUEUE_NS // mark_ns)
+        self._prepared_for = launches_per_mark
 
     def _capture(self, indices: range) -> Callable[[], None]:
-        if self.name == "cuda-graph":
-            graph: Any = torch.cuda.CUDAGraph()
-            try:
-                with torch.cuda.graph(graph):
-                    for index in indices:
-                        self._step(index % self._sets)
-            except RuntimeError:
-                torch.cuda.synchronize()
-                self.name = "cuda-event"  # this kernel cannot be captured
-            else:
-                replay: Callable[[], None] = graph.replay
-                return replay
-
         def launch_each() -> None:
             for index in indices:
                 self._step(index % self._sets)
 
-        return launch_each
+        if self.name == "cuda-event":
+            return launch_each
+        graph: Any = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        try:
+            # Not torch.cuda.graph: when capture fails, that leaves its stream current.
+            with torch.cuda.stream(stream):
+                graph.capture_begin()
+                try:
+                    launch_each()
+                finally:
+                    graph.capture_end()
+        except RuntimeError as error:
+            # Ending a broken capture raises in its turn, on top of what broke it.
+            if isinstance(error, torch.OutOfMemoryError) or isinstance(error.__context__, torch.OutOfMemoryError):
+                raise
+            torch.cuda.synchronize()
+            self.name = "cuda-event"  # this kernel cannot be captured
+            return launch_each
+        torch.cuda.current_stream().wait_stream(stream)
+        replay: Callable[[], None] = graph.replay
+        return replay
 
     def _anchor(self) -> _Anchor:
         best: _Anchor | None = None
