@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 """Unicode categories that move the cursor, reverse the reading direction or show nothing."""
+
+
+_FOLDERS = re.compile(r"""(?:(?<![\w./:])|(?<=-[IL]))/(?:[^\s/:'"]+/)+""")
+"""The folders of an absolute path, also behind a compiler's -I and -L; not those of a relative one or a URL."""
+
+
+def without_paths(text: str) -> str:
+    """The text with the folders of absolute paths left out: a run file names no home and no machine's layout."""
+    return _FOLDERS.sub("…/", text)
 
 
 def printable(text: str) -> str:

@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
 
 from synthetic import header, measurement, record, segment
 
-from flopwatt.analysis.headline import RUN_TO_RUN, headlines
+from flopwatt.analysis.headline import headlines
 from flopwatt.runs.records import Case, Record, SequenceItem, SuiteFact, Use, case_id
+from flopwatt.runs.stats import RUN_TO_RUN
 from flopwatt.runs.store import RunFile
 
 SMALL, LARGE = Problem(1024, 1024, 1024, layout="nt"), Problem(4096, 4096, 4096, layout="nn")

@@ -30,7 +30,7 @@ def test_the_row_holds_time_tflops_watts_and_their_quotient() -> None:
     shown = text(record())
     row = next(line for line in shown.splitlines() if "4096×4096×4096" in line)
     assert row.split()[:6] == ["qkv", "forward", "4096×4096×4096", "bf16", "nt", "torch"]
-    assert row.split()[6:13] == ["1.000", "ms", "0.00", "%", "137", "13.9", "500"]
+    assert row.split()[6:13] == ["1.000", "ms", "2.0", "%", "137", "13.9", "500"]
     assert row.split()[13] == "0.275"
     assert row.split()[16:] == ["3.64", "1500"]
     assert "1 of 1 sustained measurements have energy" in shown

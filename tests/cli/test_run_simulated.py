@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from flopwatt_process import flopwatt, start
 
-from flopwatt.runs.store import load, read
+from flopwatt.runs.store import read
+from flopwatt.runs.tidy import load
 
 QUICK = ("run", "--simulate", "h100", "--suite", "quick")
 

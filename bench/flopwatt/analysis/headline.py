@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from flopwatt.runs.records import Case, RawMeasurement, SuiteFact
-from flopwatt.runs.stats import Interval, launch_time, mean_interval, symmetric
+from flopwatt.runs.stats import Interval, across_processes, launch_time, symmetric
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, run_rows
 from gemmkernels.problem import Problem
-
-RUN_TO_RUN: Final = 0.01
-"""Relative standard deviation between fresh processes, taken where a run has one process and cannot know its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,35 +64,41 @@ class Headline:
     gap: SequenceGap | None
 
 
-_Key = tuple[str, str, str, str]
+COMPLETE: Final = 0.9999
+"""Share of the planned FLOPs from which on totals are those of the whole step."""
+
+_GEMM: Final = ("role", "phase", "m", "n", "k", "batch", "dtype", "out_dtype", "layout", "scaling", "count")
+
+_Key = tuple[str, str | None, str, str]
+"""Suite, the format it was asked for, backend, inputs."""
 
 
 def headlines(runs: Iterable[RunFile]) -> list[Headline]:
-    """One headline for each training step, backend, inputs and dtype that a run measured sustained."""
+    """One headline for each training step, format asked for, backend and inputs that a run measured sustained."""
     return [headline for run in runs for headline in _of_run(run)]
 
 
 def _of_run(run: RunFile) -> Iterator[Headline]:
-    facts = {fact.name: fact for fact in run.header.suites if fact.tokens}
+    facts = {(fact.name, fact.dtype): fact for fact in run.header.suites if fact.tokens}
     groups: dict[_Key, list[Row]] = defaultdict(list)
     for row in run_rows(run):
-        counted = row["headline"] and row["regime"] == "sustained" and row["suite"] in facts
+        counted = row["headline"] and row["regime"] == "sustained" and (row["suite"], row["suite_dtype"]) in facts
         if counted and row["time_s"] is not None:
-            groups[row["suite"], row["backend"], row["inputs"], row["dtype"]].append(row)
+            groups[row["suite"], row["suite_dtype"], row["backend"], row["inputs"]].append(row)
     planned = _planned_flop(run)
     for key, rows in groups.items():
-        yield _headline(run, facts[key[0]], rows, planned[key])
+        yield _headline(run, facts[key[:2]], rows, planned[key])
 
 
 def _planned_flop(run: RunFile) -> dict[_Key, int]:
-    """FLOPs of one step that the run set out to measure, by suite, backend, inputs and dtype."""
+    """FLOPs of one step that the run set out to measure."""
     planned: dict[_Key, int] = defaultdict(int)
     for entry in run.header.plan:
         if entry.process or entry.case.regime != "sustained" or entry.case.problem is None:
             continue
         for use in entry.uses:
             if use.headline:
-                key = (use.suite, entry.case.backend, entry.case.inputs, entry.case.problem.dtype)
+                key = (use.suite, use.dtype, entry.case.backend, entry.case.inputs)
                 planned[key] += entry.case.flop * use.count
     return planned
 
@@ -104,14 +107,20 @@ def _headline(run: RunFile, fact: SuiteFact, rows: Sequence[Row], planned_flop: 
     by_process: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         by_process[row["process"]].append(row)
-    # A process that was cut short covers fewer GEMMs: only the fullest ones can be averaged.
-    flops = {process: sum(row["flop"] * row["count"] for row in part) for process, part in by_process.items()}
-    flop = max(flops.values())
-    whole = [part for process, part in by_process.items() if flops[process] == flop]
+    # Only processes that measured the very same GEMMs can be averaged: of all, those that cover most.
+    alike: dict[frozenset[tuple[object, ...]], list[list[Row]]] = defaultdict(list)
+    for part in by_process.values():
+        alike[frozenset(tuple(row[name] for name in _GEMM) for row in part)].append(part)
+    whole = max(alike.values(), key=lambda parts: (_flop(parts[0]), len(parts)))
+    flop = _flop(whole[0])
     first = whole[0][0]
+    for part in whole:
+        part.sort(key=lambda row: tuple(str(row[name]) for name in _GEMM))
     time = _total(whole, "time_s")
-    missing = sum(row["energy_j"] is None for row in whole[0])
+    missing = sum(any(part[index]["energy_j"] is None for part in whole) for index in range(len(whole[0])))
     energy = None if any(row["energy_j"] is None for part in whole for row in part) else _total(whole, "energy_j")
+    coverage = flop / planned_flop if planned_flop else 1.0
+    complete = coverage > COMPLETE
     per_watt = energy.reciprocal(flop * 1e-12) if energy else None
     return Headline(
         suite=fact.name,
@@ -122,17 +131,17 @@ def _headline(run: RunFile, fact: SuiteFact, rows: Sequence[Row], planned_flop: 
         origin=first["origin"],
         backend=first["backend"],
         inputs=first["inputs"],
-        dtype=first["dtype"],
+        dtype="+".join(sorted({row["dtype"] for row in whole[0]})),
         processes=len(whole),
         flop=flop,
-        coverage=flop / planned_flop if planned_flop else 1.0,
+        coverage=coverage,
         time_s=time,
         tflops=time.reciprocal(flop * 1e-12),
         power_w=_ratio(energy, time) if energy else None,
         energy_j=energy,
         tflops_per_w=per_watt,
         pj_per_flop=energy.value / flop * 1e12 if energy else None,
-        joules_per_token=energy.value / fact.tokens if energy and fact.tokens else None,
+        joules_per_token=energy.value / fact.tokens if energy and fact.tokens and complete else None,
         tokens=fact.tokens,
         power_systematic=first["power_systematic"],
         missing_energy=missing,
@@ -140,22 +149,24 @@ def _headline(run: RunFile, fact: SuiteFact, rows: Sequence[Row], planned_flop: 
     )
 
 
-def _total(processes: Sequence[Sequence[Row]], column: str) -> Interval:
-    """The count-weighted sum of a column: its scatter between processes, or of one process its rows' own intervals.
+def _flop(rows: Sequence[Row]) -> int:
+    return sum(row["flop"] * row["count"] for row in rows)
 
-    One process cannot show how much a fresh one would differ, so the usual run-to-run spread is added.
-    """
-    totals = [sum(row[column] * row["count"] for row in part) for part in processes]
-    if len(totals) > 1:
-        return mean_interval(totals)
-    low, high = f"{column}_low", f"{column}_high"
-    variance = (1.96 * RUN_TO_RUN * totals[0]) ** 2
-    for row in processes[0]:
-        ends = _ends(row, column, low, high)
+
+def _total(processes: Sequence[Sequence[Row]], column: str) -> Interval:
+    """The count-weighted sum of a column, its interval about the board's truth: see `across_processes`."""
+    return across_processes([_sum(rows, column) for rows in processes])
+
+
+def _sum(rows: Sequence[Row], column: str) -> Interval:
+    """One process's sum with the rows' own intervals in quadrature; without one where any row has none."""
+    total, variance = sum(row[column] * row["count"] for row in rows), 0.0
+    for row in rows:
+        ends = _ends(row, column, f"{column}_low", f"{column}_high")
         if ends is None:
-            return Interval(totals[0])
+            return Interval(total)
         variance += (row["count"] * (ends[1] - ends[0]) / 2) ** 2
-    return symmetric(totals[0], math.sqrt(variance))
+    return symmetric(total, math.sqrt(variance))
 
 
 def _ends(row: Row, column: str, low: str, high: str) -> tuple[float, float] | None:
@@ -188,7 +199,7 @@ def _sequence_gap(run: RunFile, like: Row) -> SequenceGap | None:
             continue
         if case.problem is not None:
             singles[case.problem].append(time)
-        elif like["suite"] in {use.suite for use in record.uses} and case.sequence[0].problem.dtype == like["dtype"]:
+        elif any((use.suite, use.dtype) == (like["suite"], like["suite_dtype"]) for use in record.uses):
             replays.append((case, time))
     for case, replayed in replays:
         if all(problem in singles for problem in case.problems):

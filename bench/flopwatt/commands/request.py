@@ -68,7 +68,7 @@ class Request:
             raise InputError("--seq, --micro-batch and --tp adjust a model: name one with --model")
         if self.shapes:
             suites.append(suite_from_shapes(self.shapes, dtype=dtype))
-        return suites or [load_suite("quick", dtype=dtype, device_kind=kind)]
+        return _distinct(suites) or [load_suite("quick", dtype=dtype, device_kind=kind)]
 
     def plan(self, environment: Environment, default_dtype: str) -> Plan:
         """The plan for a device. Raises InputError for a shape that can never fit its memory."""
@@ -98,6 +98,15 @@ class Request:
                 )
 
 
+def _distinct(suites: Sequence[Suite]) -> list[Suite]:
+    """Each suite once. Raises InputError where two different ones share a name: their totals would be added up."""
+    named: dict[str, Suite] = {}
+    for suite in suites:
+        if named.setdefault(suite.name, suite) != suite:
+            raise InputError(f"two different suites are called {suite.name!r}: give one of them another name")
+    return list(named.values())
+
+
 def parse_duration(text: str | None) -> float | None:
     """Seconds of `90`, `90s`, `10m`, `1.5h`. Raises InputError."""
     if text is None:
@@ -109,9 +118,13 @@ def parse_duration(text: str | None) -> float | None:
     return seconds
 
 
-def check_output(path: Path, force: bool = False) -> None:
+def check_output(path: Path) -> None:
     """Raises InputError where `path` cannot become a new file. Creates nothing."""
-    if path.exists() and not force:
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}: choose another -o") from None
+    if exists:
         raise InputError(f"{path} exists: choose another name for -o, or continue it with --resume {path}")
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist: create it, or choose another -o")

@@ -73,8 +73,11 @@ def run(request: Request, target: Target, console: Console, log: Console) -> int
         return _measure(worker, target.spec, policy, writer, plan.cases, 0, console, log)
 
 
-def resume(path: Path, spec: RigSpec, budget_s: float | None, console: Console, log: Console) -> int:
+def resume(target: Target, path: Path, budget_s: float | None, console: Console, log: Console) -> int:
     """Measures what a run file's plan still lacks, on the same board; the exit code."""
+    spec = target.spec
+    if target.plan_only:
+        return _show_pending(read(path), console)
     writer, before, removed = RunWriter.resume(path)
     with writer:
         if removed:
@@ -82,8 +85,7 @@ def resume(path: Path, spec: RigSpec, budget_s: float | None, console: Console, 
         policy = before.header.policy
         if budget_s is not None:
             policy = Policy(seed=policy.seed, processes=policy.processes, budget_s=budget_s, shared=policy.shared)
-        done = {(record.case_id, record.process) for record in before.records}
-        pending = [p for p in before.header.plan if (p.case_id, p.process) not in done]
+        pending = _pending(before)
         if not pending:
             log.print(f"{path}: nothing left to measure")
             return _finish(path, console)
@@ -91,16 +93,36 @@ def resume(path: Path, spec: RigSpec, budget_s: float | None, console: Console, 
         worker = _start(spec, log)
         try:
             _same_board(before, worker.hello)
+            changed = _changed(before, worker.hello)
         except BaseException:
             worker.kill()
             raise
+        if changed:
+            message = f"resumed with another {changed}: compare the two segments before trusting their sum"
+            writer.append(Event(at=now(), what="environment", message=message))
         return _measure(worker, spec, policy, writer, pending, len(before.segments), console, log)
+
+
+def _pending(run_file: RunFile) -> list[Planned]:
+    """What the plan still lacks."""
+    done = {(record.case_id, record.process) for record in run_file.records}
+    return [p for p in run_file.header.plan if (p.case_id, p.process) not in done]
+
+
+def _show_pending(run_file: RunFile, console: Console) -> int:
+    pending = _pending(run_file)
+    kind = run_file.segments[-1].environment.kind if run_file.segments else "cuda"
+    rest = Plan(tuple(pending), run_file.header.suites, len({p.process for p in pending}))
+    console.print(plan_view(rest, kind))
+    return EXIT_DONE
 
 
 def default_name(hello: Hello, plan: Plan) -> str:
     """A file name that says what and when: `h100-80gb-hbm3-quick-20261122-093000.jsonl`."""
     gpu = hello.environment.gpu if hello.environment.kind == "cuda" else "cpu"
     words = [gpu.removeprefix("NVIDIA "), *(suite.name for suite in plan.suites)]
+    if hello.origin != "measured":
+        words.insert(0, hello.origin)
     slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(dict.fromkeys(words)).lower()).strip("-")[:80]
     stamp = re.sub(r"[-:]", "", now()).replace("T", "-").rstrip("Z")
     return f"{slug}-{stamp}.jsonl"
@@ -163,6 +185,17 @@ def _same_board(before: RunFile, hello: Hello) -> None:
         )
 
 
+def _changed(before: RunFile, hello: Hello) -> str:
+    """What differs between the last segment's machine and this one, of that which changes figures."""
+    if not before.segments:
+        return ""
+    old, new = before.segments[-1].environment, hello.environment
+    names = [name for name in ("driver", "power_limit_mw", "vbios") if getattr(old, name) != getattr(new, name)]
+    packages = sorted(old.versions.keys() | new.versions.keys())
+    names += [name for name in packages if old.versions.get(name) != new.versions.get(name)]
+    return ", ".join(name.removesuffix("_mw").replace("_", " ") for name in names)
+
+
 def _measure(
     worker: Worker,
     spec: RigSpec,
@@ -197,9 +230,10 @@ def _finish(path: Path, console: Console) -> int:
     run_file = read(path)
     console.print(terminal.run_view(run_file))
     console.print(f"{path}", soft_wrap=True, highlight=False)
-    if any(record.status == "failed" for record in run_file.records):
+    statuses = {record.status for record in run_file.records}
+    if "failed" in statuses or statuses == {"skipped"}:
         return EXIT_NO
-    return EXIT_UNFINISHED if run_file.end is not None and run_file.end.reason == "budget" else EXIT_DONE
+    return EXIT_DONE if run_file.end is None or run_file.end.reason == "done" else EXIT_UNFINISHED
 
 
 @contextmanager
@@ -211,7 +245,12 @@ def _signals() -> Iterator[None]:
             signal.signal(name, signal.SIG_DFL)
         raise Interrupted(signal.Signals(number).name)
 
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What was ignored when we started stays ignored: nohup means that a lost connection shall not matter.
+    watched = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
     before = {name: signal.signal(name, stop) for name in watched}
     try:
         yield
@@ -231,10 +270,10 @@ def _reporter(log: Console, total: int) -> Iterator[_Report]:
         yield _Report(log, None, total)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     with Bar(*columns, console=log, transient=True) as bar:
         yield _Report(log, bar, total)

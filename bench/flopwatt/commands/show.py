@@ -39,6 +39,8 @@ def show(files: Sequence[Path], format: str, output: Path | None, console: Conso
                 table.to_json(output or sys.stdout, orient="records", indent=1, double_precision=15)
             case "parquet":
                 table.to_parquet(output, index=False)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise InputError(f"{output}: {(error.strerror or str(error)).lower()}: choose another -o") from None
     return 0

@@ -74,6 +74,13 @@ CPU_WARM_S: Final = 0.5
 _PREPARE_S: Final = {"cuda": 0.6, "cpu": 1.0}
 """Allocation, compilation and the correctness check of one case; planning only."""
 
+START_S: Final = {"cuda": 12.0, "cpu": 4.0}
+"""A process importing torch, on a GPU with its context and idle power; planning only."""
+
+_CPU_FLOP_PER_S: Final = 2e11
+_CPU_LAUNCHES: Final = 6
+"""A GEMM too large to fit its window many times on a CPU takes this many launches, check included; planning only."""
+
 
 def estimate_s(case: Case, device_kind: str) -> float:
     """Seconds that a case is expected to take. For plans and budgets; a slow kernel takes longer."""
@@ -82,5 +89,12 @@ def estimate_s(case: Case, device_kind: str) -> float:
         least, most = effort.bursts
         return _PREPARE_S[device_kind] + (least + most) / 2 * (BURST_REST_S + 2 * BURST_LOAD_S)
     if device_kind == "cpu":
-        return _PREPARE_S[device_kind] + CPU_WARM_S + effort.windows * effort.cpu_window_s
+        window_s = CPU_WARM_S + effort.windows * effort.cpu_window_s
+        return _PREPARE_S[device_kind] + max(window_s, _CPU_LAUNCHES * case.flop / _CPU_FLOP_PER_S)
     return _PREPARE_S[device_kind] + effort.settle_s + effort.windows * effort.window_for(None, None)
+
+
+def soak_s(case: Case, device_kind: str) -> float:
+    """Seconds that a process's first sustained case may hold its load beyond its own settling. A CPU needs none."""
+    effort = EFFORT[case.effort]
+    return 0.0 if device_kind == "cpu" else max(0.0, effort.soak_s - effort.settle_s)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
-from flopwatt.runs.effort import EFFORT, estimate_s
+import msgspec
+
+from flopwatt.runs.effort import EFFORT, START_S, estimate_s, soak_s
 from flopwatt.runs.records import Case, EffortName, Planned, Regime, SuiteFact, Use, case_id
-from flopwatt.runs.suites import Suite
+from flopwatt.runs.suites import Suite, SuiteItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,14 @@ class Plan:
     processes: int
 
     def seconds(self, device_kind: str) -> float:
-        """How long measuring is expected to take, start-up excluded."""
-        return sum(estimate_s(planned.case, device_kind) for planned in self.cases)
+        """How long measuring is expected to take, with each process's start and soak."""
+        started = {planned.process for planned in self.cases}
+        soaks = {p.process: soak_s(p.case, device_kind) for p in self.cases if p.case.regime == "sustained"}
+        return (
+            sum(estimate_s(planned.case, device_kind) for planned in self.cases)
+            + START_S[device_kind] * len(started)
+            + sum(soaks.values())
+        )
 
 
 def build(suites: Sequence[Suite], choices: Choices) -> Plan:
@@ -49,9 +58,7 @@ def build(suites: Sequence[Suite], choices: Choices) -> Plan:
     found: dict[str, tuple[Case, list[Use]]] = {}
     for suite in suites:
         for case, use in _uses(suite, choices):
-            known = found.setdefault(case_id(case), (case, []))[1]
-            if use not in known:
-                known.append(use)
+            _add(found.setdefault(case_id(case), (case, []))[1], use)
     ordered = sorted(found.items(), key=lambda entry: _value(*entry[1]), reverse=True)
     processes = choices.processes or max((EFFORT[case.effort].processes for case, _ in found.values()), default=1)
     planned = []
@@ -63,31 +70,47 @@ def build(suites: Sequence[Suite], choices: Choices) -> Plan:
     return Plan(tuple(planned), tuple(map(_fact, suites)), processes)
 
 
+def _add(known: list[Use], use: Use) -> None:
+    """Adds a use; the same GEMM in the same role of the same suite again only raises its count."""
+    for index, other in enumerate(known):
+        if msgspec.structs.replace(other, count=use.count) == use:
+            known[index] = msgspec.structs.replace(use, count=other.count + use.count)
+            return
+    known.append(use)
+
+
 def _fact(suite: Suite) -> SuiteFact:
     return SuiteFact(
-        name=suite.name, model=suite.model, tokens=suite.tokens, layers=suite.layers, description=suite.description
+        name=suite.name,
+        dtype=suite.dtype,
+        model=suite.model,
+        tokens=suite.tokens,
+        layers=suite.layers,
+        description=suite.description,
     )
 
 
 def _uses(suite: Suite, choices: Choices) -> Iterator[tuple[Case, Use]]:
     effort = choices.effort or suite.effort or "normal"
     regimes: Iterable[Regime] = choices.regimes or suite.regimes
-    for regime in regimes:
-        for backend in choices.backends:
-            for inputs in choices.inputs:
-                for item in suite.items:
-                    case = Case(problem=item.problem, backend=backend, regime=regime, effort=effort, inputs=inputs)
-                    yield (
-                        case,
-                        Use(
-                            suite=suite.name, role=item.role, phase=item.phase, count=item.count, headline=item.headline
-                        ),
-                    )
-                if suite.sequence and regime == "sustained":
-                    case = Case(
-                        sequence=tuple(suite.sequence), backend=backend, regime=regime, effort=effort, inputs=inputs
-                    )
-                    yield case, Use(suite=suite.name, role="sequence", headline=False)
+    for regime, backend, inputs in product(regimes, choices.backends, choices.inputs):
+        for item in suite.items:
+            case = Case(problem=item.problem, backend=backend, regime=regime, effort=effort, inputs=inputs)
+            yield case, _use(suite, item)
+        if suite.sequence and regime == "sustained":
+            case = Case(sequence=suite.sequence, backend=backend, regime=regime, effort=effort, inputs=inputs)
+            yield case, Use(suite=suite.name, dtype=suite.dtype, role="sequence", headline=False)
+
+
+def _use(suite: Suite, item: SuiteItem) -> Use:
+    return Use(
+        suite=suite.name,
+        dtype=suite.dtype,
+        role=item.role,
+        phase=item.phase,
+        count=item.count,
+        headline=item.headline,
+    )
 
 
 def _value(case: Case, uses: Sequence[Use]) -> tuple[float, float]:

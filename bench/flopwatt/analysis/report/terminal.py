@@ -12,7 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from flopwatt.analysis.headline import Headline, headlines
+from flopwatt.analysis.check import check
+from flopwatt.analysis.headline import COMPLETE, Headline, headlines
 from flopwatt.analysis.processes import merge
 from flopwatt.runs.records import ENERGY_USABLE
 from flopwatt.runs.stats import Interval
@@ -169,12 +170,15 @@ def _notes(run: RunFile) -> Iterator[Text]:
             yield Text(f"  {count} × {FLAGS[flag]}", style="yellow")
     for event in run.events:
         yield Text(printable(f"  {event.at} {event.message}"), style="yellow")
-    if run.torn:
-        yield Text("  the last line was cut off by a crash and is left out: continue with --resume", style="yellow")
+    if run.end is not None and run.end.reason != "done":
+        yield Text(printable(f"  ended by {run.end.reason}: {run.end.message}; continue with --resume"), style="yellow")
+    for fault, count in Counter(fault.what for fault in check(run)).most_common():
+        yield Text(printable(f"  {count} × {fault}" if count > 1 else f"  {fault}"), style="red")
 
 
 FLAGS: Final = {
     "over_25_ms": "one launch alone is longer than a burst's 25 ms",
+    "not_captured": "the kernel could not be captured in a CUDA graph: launched one by one, gaps included",
     "shared": "measured beside another process on the GPU",
     "power_cap": "the power cap acted during a burst: not an upper bound",
 }
@@ -186,7 +190,9 @@ def _headline_text(headline: Headline) -> Text:
     what = f"{headline.model or headline.suite}, {headline.dtype}" + (
         f", {_layers(headline.layers)}" if headline.layers else ""
     )
-    what = printable(f"{what}: a training step's GEMMs on {headline.gpu} by {headline.backend}")
+    what += ": a training step's GEMMs" + ("" if headline.inputs == "normal" else f" on {headline.inputs} inputs")
+    gpu = headline.gpu if headline.origin == "measured" else f"{headline.gpu} ({headline.origin})"
+    what = printable(f"{what} on {gpu} by {headline.backend}")
     text.append(f"{what}\n", style="bold")
     lines = [("TFLOPS", _with_interval(headline.tflops))]
     if headline.power_w and headline.tflops_per_w and headline.pj_per_flop:
@@ -214,7 +220,7 @@ def _headline_text(headline: Headline) -> Text:
 
 
 def _headline_notes(headline: Headline) -> Iterator[str]:
-    if headline.coverage < 0.9999:
+    if headline.coverage <= COMPLETE:
         yield f"covers {headline.coverage:.0%} of the suite's FLOPs: the rest was not measured"
     if headline.gap is not None:
         gap = headline.gap

@@ -176,5 +176,9 @@ class _Config:
         given = self.raw.get("_name_or_path")
         if isinstance(given, str) and given.strip("/ "):
             return given.rstrip("/ ").rsplit("/", 1)[-1]
-        # A repository is usually downloaded as its folder, where every file is called config.json.
-        return self.path.resolve().parent.name if self.path.stem == "config" else self.path.stem
+        if self.path.stem != "config":
+            return self.path.stem
+        # A repository is usually downloaded as its folder, where every file is called config.json. A home folder's
+        # name is a person's, and stays out of run files.
+        folder = self.path.resolve().parent
+        return str(self.raw["model_type"]) if folder in (Path.home(), Path("/")) else folder.name

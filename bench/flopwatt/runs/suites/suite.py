@@ -61,7 +61,7 @@ class Suite:
 
     effort, regimes: what the suite asks for where the command line is silent. sequence: one layer's GEMMs to replay
     in order, empty for none. tokens: tokens of one step, which `count` of each item refers to, or None. model: the
-    model it derives from. layers: how many of the model's layers the counts cover.
+    model it derives from. layers: how many of the model's layers the counts cover. dtype: the format it was asked for.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Suite:
     tokens: int | None = None
     model: str | None = None
     layers: int | None = None
+    dtype: str | None = None
 
     @property
     def headline_flop(self) -> int:
@@ -144,6 +145,7 @@ def suite_from_model(model: Model, *, dtype: str = "bf16") -> Suite:
     """The suite of one training step of `model`, named after it. Raises SuiteError."""
     _check_dtype(dtype)
     return Suite(
+        dtype=dtype,
         name=model.name,
         description=f"{model.name}, one training step: {model.tokens} tokens, tensor parallel {model.tensor_parallel}",
         items=training_gemms(model, dtype=dtype),
@@ -159,6 +161,7 @@ def suite_from_shapes(shapes: Sequence[str], *, dtype: str = "bf16") -> Suite:
     """The suite `shape` of the GEMMs given on the command line, in that order. Raises InputError."""
     problems = (parse_shape(shape, dtype=dtype) for shape in shapes)
     return Suite(
+        dtype=dtype,
         name="shape",
         description="shapes from the command line",
         items=tuple(SuiteItem(problem, "gemm", None, 1, headline=False) for problem in problems),
@@ -242,7 +245,7 @@ def _listed(body: _Body, where: object, dtype: str) -> Suite:
         except ProblemError as error:
             raise complaint(where, f"in gemm[{index}]: {error}") from error
         items.append(SuiteItem(problem, gemm.role, gemm.phase, gemm.count, headline=body.tokens is not None))
-    return Suite(name="", description="", items=tuple(items), tokens=body.tokens)
+    return Suite(name="", description="", items=tuple(items), tokens=body.tokens, dtype=dtype)
 
 
 def _problem(gemm: _Gemm, dtype: str) -> Problem:
