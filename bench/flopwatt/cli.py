@@ -6,6 +6,7 @@ Commands import what they need when they run, so that `--help` answers at once.
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EPILOG = "Exit codes: 0 done, 1 the answer is no, 2 wrong words or input, 3 not finished, 130 interrupted."
+
+PLAIN_WIDTH = 200
+"""Columns where standard output is no terminal: as wide as the widest table."""
 
 app = typer.Typer(
     name="flopwatt",
@@ -32,8 +36,8 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Runs the command line and exits with its code."""
-    debug = "--debug" in sys.argv[1:]
-    sys.exit(_guarded([word for word in sys.argv[1:] if word != "--debug"], debug))
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    sys.exit(_guarded(words or ["--help"], debug="--debug" in sys.argv[1:]))
 
 
 def _guarded(arguments: list[str], debug: bool) -> int:
@@ -43,7 +47,7 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         code = app(arguments, prog_name="flopwatt", standalone_mode=False)
     except FlopwattError as error:
         if debug:
-            raise
+            traceback.print_exc()
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
@@ -67,7 +71,7 @@ def _usage_or_raise(error: Exception, debug: bool) -> int:
     if type(error).__name__ == "Abort":
         return _complain("interrupted", 130)
     if debug:
-        raise error
+        traceback.print_exception(error)
     return _complain(f"fault in flopwatt, {type(error).__name__}: {error} (--debug shows where)", 1)
 
 
@@ -102,7 +106,7 @@ def run(
     micro_batch: Annotated[int | None, typer.Option(help="Micro-batch for --model.")] = None,
     tp: Annotated[int | None, typer.Option(help="Tensor-parallel degree for --model.")] = None,
     shape: Annotated[list[str] | None, typer.Option(help="MxNxK or BATCHxMxNxK; may be repeated.")] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16, tf32, fp32, fp8_e4m3, int8.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16, tf32, fp32, fp8_e4m3, fp8_e5m2, int8.")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="See `flopwatt backends`; may be repeated.")] = None,
     regime: Annotated[list[str] | None, typer.Option(help="burst or sustained; may be repeated.")] = None,
     inputs: Annotated[list[str] | None, typer.Option(help="normal, uniform, zeros, integer, sparse:P.")] = None,
@@ -112,7 +116,7 @@ def run(
     processes: Annotated[int | None, typer.Option(help="Repeat in this many fresh processes.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show cases and minutes; run nothing.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Measure on a busy GPU; marks the rows.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of inputs and order.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of inputs and order; 0 unless given.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run file to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this run file.")] = None,
     simulate: Annotated[str | None, typer.Option(help="Scenario, by name or TOML file, of a simulated GPU.")] = None,
@@ -120,12 +124,19 @@ def run(
     """Measure GEMMs, reading power beside them; writes a run file and prints a table."""
     from flopwatt.commands import run as command
     from flopwatt.commands.request import Request, parse_duration
+    from flopwatt.errors import InputError
     from flopwatt.measurement.messages import RigSpec
 
-    spec = RigSpec(device=device, scenario=simulate, seed=seed, shared=shared)
+    spec = RigSpec(device=device, scenario=simulate, seed=seed or 0, shared=shared)
+    target = command.Target(spec, output, plan, shared)
     budget_s = parse_duration(budget)
+    fixed = [suite, model, seq, micro_batch, tp, shape, dtype, backend, regime, inputs, effort, processes, seed, output]
     if resume is not None:
-        return command.resume(resume, spec, budget_s, _console(), _log())
+        if any(word is not None for word in fixed):
+            raise InputError(
+                "--resume takes its plan from the file: only --device, --simulate, --budget, --shared and --plan go too"
+            )
+        return command.resume(target, resume, budget_s, _console(), _log())
     request = Request(
         suites=suite or (),
         model=model,
@@ -140,9 +151,9 @@ def run(
         effort=effort,
         processes=processes,
         budget_s=budget_s,
-        seed=seed,
+        seed=seed or 0,
     )
-    return command.run(request, command.Target(spec, output, plan, shared), _console(), _log())
+    return command.run(request, target, _console(), _log())
 
 
 @app.command()
@@ -160,8 +171,30 @@ def show(
 
 
 @app.command()
-def doctor(format: Annotated[str, typer.Option(help="table or json.")] = "table") -> int:
+def check(files: Annotated[list[Path], typer.Argument(help="Run files.")]) -> int:
+    """Say whether run files are whole and physically sane."""
+    from flopwatt.commands import check as command
+
+    return command.check_files(files, _console())
+
+
+@app.command()
+def doctor(
+    sensor: Annotated[bool, typer.Option("--sensor", help="Identify the power sensor: a minute of GPU time.")] = False,
+    simulate: Annotated[str | None, typer.Option(help="With --sensor: scenario, by name or TOML file.")] = None,
+    device: Annotated[str, typer.Option(help="With --sensor: auto or cuda:N.")] = "auto",
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> int:
     """Say what this machine can measure, what it cannot, why, and the remedy."""
+    if sensor:
+        from flopwatt.commands import sensor as identification
+        from flopwatt.measurement.messages import RigSpec
+
+        return identification.sensor(RigSpec(device=device, scenario=simulate), format, _console(), _log())
+    if simulate is not None or device != "auto":
+        from flopwatt.errors import InputError
+
+        raise InputError("doctor looks at the whole machine: --simulate and --device go with --sensor")
     from flopwatt.commands import doctor as command
 
     return command.doctor(format, _console())
@@ -190,11 +223,13 @@ def _console() -> Console:
     """Results, on standard output: plain text and as wide as the table where that is not a terminal."""
     from rich.console import Console
 
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200, color_system=None)
+    if sys.stdout.isatty():
+        return Console(highlight=False, markup=False)
+    return Console(highlight=False, markup=False, width=PLAIN_WIDTH, color_system=None)
 
 
 def _log() -> Console:
     """Progress and remarks, on standard error."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gemmkernels.problem import Problem
 
 from flopwatt.measurement.case import Outcome, measure_prepared
 from flopwatt.measurement.clock import MonotonicClock
@@ -17,6 +16,7 @@ from flopwatt.measurement.rig import Prepared
 from flopwatt.measurement.timing_cpu import CpuTimer
 from flopwatt.runs.records import Case, Environment, Origin, RawMeasurement, SensorIdentity
 from flopwatt.runs.stats import launch_time
+from gemmkernels.problem import Problem
 
 CASE = Case(problem=Problem(4096, 4096, 4096), backend="torch", effort="fast")
 IDENTIFIED = SensorIdentity(source="nvml", update_period_s=0.1, window_s=0.025)

@@ -15,7 +15,18 @@ from flopwatt.measurement.case import Outcome, measure_prepared
 from flopwatt.measurement.hardware import HardwareRig
 from flopwatt.measurement.rig import CaseSkipped
 from flopwatt.measurement.runner import now
-from flopwatt.runs.records import SCHEMA_VERSION, Case, EffortName, Record, Regime, RunHeader, Segment, case_id
+from flopwatt.runs.records import (
+    EFFORTS,
+    REGIMES,
+    SCHEMA_VERSION,
+    Case,
+    EffortName,
+    Record,
+    Regime,
+    RunHeader,
+    Segment,
+    case_id,
+)
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import frame
 from gemmkernels.backend import Config, Device, Launch
@@ -55,21 +66,25 @@ def measure(
     inputs: str = "normal",
     device: str = "auto",
     seed: int = 0,
+    shared: bool = False,
 ) -> pd.DataFrame:
     """Checks, times and meters `kernel(a, b, out)`, which writes a @ b into `out`; one tidy row.
 
     a [M,K], b [K,N], out [M,N] are PyTorch tensors on the device, strided as `problem.layout` says, with the batch in
     front where there is one; fp8 and int8 operands come without scales. The kernel must launch on the current stream.
     A wrong result gives a row with status `failed`, its reason, and no TFLOPS. It runs in this process: one that
-    faults takes the process with it. `flopwatt.load` lists the columns.
+    faults takes the process with it, and PyTorch's settings (TF32, threads) stay as the measurement set them. shared:
+    measure although another process, or in a container this one, is on the GPU. `flopwatt.load` lists the columns.
 
     Raises InputError for a kernel with other parameters, DeviceError for a device that is not there.
     """
     if _parameter_count(kernel) != PARAMETERS:
         raise InputError("a kernel takes (a, b, out) and writes a @ b into out: wrap yours so")
+    if regime not in REGIMES or effort not in EFFORTS:
+        raise InputError(f"regime is one of {', '.join(REGIMES)}, effort one of {', '.join(EFFORTS)}")
     name = getattr(kernel, "__name__", "callable")
     case = Case(problem=problem, backend=name, regime=regime, effort=effort, inputs=inputs)
-    rig = HardwareRig.open(device, shared=False, idle=False)
+    rig = HardwareRig.open(device, shared=shared, idle=False)
     started = now()
     try:
         outcome = _outcome(rig, case, kernel, seed)

@@ -29,7 +29,7 @@ from flopwatt.runs.effort import (
     Effort,
     S,
 )
-from flopwatt.runs.energy import REASON_SW_POWER_CAP, judge
+from flopwatt.runs.energy import judge
 from flopwatt.runs.records import (
     Case,
     Correctness,
@@ -40,6 +40,7 @@ from flopwatt.runs.records import (
     Window,
 )
 from flopwatt.runs.stats import launch_time
+from flopwatt.runs.throttling import REASON_SW_POWER_CAP
 
 MARKS_MAX: Final = 400
 """Marks in a load: enough for ten batches a window, few enough for a record of tens of kilobytes."""
@@ -131,7 +132,8 @@ class _Bursts:
     def measure(self) -> RawMeasurement:
         launch_ns = self._timer.warm_up()
         per_mark, marks = self._sizes(launch_ns)
-        warm_marks = int(marks * BURST_WARM_FRACTION)
+        # The first mark after a rest wakes clocks and uploads the graph: it counts only where there is no other.
+        warm_marks = max(math.floor(marks * BURST_WARM_FRACTION), 1 if marks > 1 else 0)
         flags = _standing_flags(self._rig)
         if launch_ns > BURST_LOAD_S * S:
             flags.append("over_25_ms")
@@ -147,6 +149,7 @@ class _Bursts:
         samples = self._rig.sampler.stop()
         if _cap_bit(samples, windows):
             flags.append("power_cap")
+        flags += _timer_flags(self._timer)
         return raw_measurement(self._timer.name, self._sets, loads, windows, samples, flags, keep_counter=False)
 
     def _sizes(self, launch_ns: int) -> tuple[int, int]:
@@ -185,11 +188,16 @@ class _Sustained:
             windows += [Window(load=len(loads), start_ns=start, end_ns=end) for start, end in cuts]
             loads.append(timed)
         samples = self._rig.sampler.stop()
+        flags += _timer_flags(self._timer)
         return raw_measurement(self._timer.name, self._prepared.operand_sets, loads, windows, samples, flags)
 
     def _one_load(self, launch_ns: int, flags: list[str]) -> tuple[TimedLoad, list[tuple[int, int]]]:
         effort, clock, sensor = self._effort, self._rig.clock, self._rig.sensor
-        window_s = effort.window_for(sensor.update_period_s, sensor.window_s) if self._gpu else effort.cpu_window_s
+        window_s = (
+            effort.window_for(sensor.update_period_s, sensor.window_s or sensor.average_window_s)
+            if self._gpu
+            else effort.cpu_window_s
+        )
         self._timer.begin(_launches_per_mark(effort.windows * window_s, launch_ns))
         if not self._settle():
             flags.append("not_steady")
@@ -234,6 +242,11 @@ class _Sustained:
 def _standing_flags(rig: Rig) -> list[str]:
     """Marks that every row of this machine carries."""
     return ["shared"] if rig.environment.shared_with else []
+
+
+def _timer_flags(timer: Timer) -> list[str]:
+    """Marks that follow from how the launches could be timed."""
+    return ["not_captured"] if timer.name == "cuda-event" else []
 
 
 def hold(timer: Timer, clock: Clock, duration_s: float) -> None:

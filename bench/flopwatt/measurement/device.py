@@ -94,7 +94,12 @@ def versions() -> dict[str, str]:
 
 def threads() -> int:
     """Processors that this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0))
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return allowed
+    return min(allowed, max(1, round(int(quota) / int(period)))) if quota.isdecimal() else allowed
 
 
 def os_name() -> str:
@@ -140,6 +145,16 @@ def _cpuinfo(key: str) -> str:
 
 def _cpu_flags() -> frozenset[str]:
     return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping; all of it where the kernel does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return _memory_bytes()
+    kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return int(kib) * 1024 if kib else _memory_bytes()
 
 
 def _last_level_cache_bytes() -> int:

@@ -12,6 +12,7 @@ import gemmkernels.backend
 from flopwatt.errors import DeviceBusy, DeviceError
 from flopwatt.measurement import device as devices
 from flopwatt.measurement.clock import MonotonicClock
+from flopwatt.measurement.identity_store import recall
 from flopwatt.measurement.nvml_device import NvmlFacts, board_id, describe
 from flopwatt.measurement.power.process import open_sampler
 from flopwatt.measurement.power.sampler import Sampler
@@ -26,6 +27,9 @@ from gemmkernels.backend import Device
 
 IDLE_S: Final = 1.0
 """How long idle power is watched, before and after there is a CUDA context."""
+
+IDLE_SETTLE_S: Final = 0.5
+"""What a sensor may take to show that a context was made: its rise and its reporting delay together."""
 
 GAIN_UNCERTAINTY: Final = 0.05
 """Relative; the accuracy usually quoted for NVIDIA's board sensors. No bound: −6 % to +11 % have been seen (Yang,
@@ -42,7 +46,8 @@ class HardwareRig:
         self.environment = environment
         self.board_id = board
         self.sampler = sampler
-        self.sensor = _identity(sampler)
+        self.sensor_version = environment.driver
+        self.sensor = recall(board, self.sensor_version, sampler.source) or _identity(sampler)
         self.idle_w: float | None = None
         self.idle_context_w: float | None = None
         self.device = device
@@ -58,14 +63,17 @@ class HardwareRig:
         device = devices.choose(wanted)
         if device.kind == "cpu":
             return cls(device, devices.describe_cpu(device), None, open_sampler("cpu"))
-        uuid = f"GPU-{torch.cuda.get_device_properties(device.index).uuid}"
+        # Without the prefix, which differs for a MIG slice: NVML is asked for either.
+        uuid = str(torch.cuda.get_device_properties(device.index).uuid)
         facts = _facts(uuid)
         if facts.other_processes and not shared:
             raise DeviceBusy(
                 f"{facts.other_processes} other process(es) compute on {device.name}: wait for them, "
                 "or measure beside them with --shared, which marks the rows"
             )
-        rig = cls(device, _gpu_environment(device, facts), board_id(uuid), open_sampler(f"nvml:{uuid}"))
+        rig = cls(
+            device, _gpu_environment(device, facts), facts.board_id or board_id(uuid), open_sampler(f"nvml:{uuid}")
+        )
         rig._wake(idle)
         return rig
 
@@ -118,6 +126,7 @@ class HardwareRig:
             self.idle_context_w = self._idle_w()
 
     def _idle_w(self) -> float | None:
+        self.clock.sleep_ns(round(IDLE_SETTLE_S * S))
         self.sampler.start()
         self.clock.sleep_ns(round(IDLE_S * S))
         trace = self.sampler.stop().power

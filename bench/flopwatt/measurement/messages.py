@@ -61,6 +61,18 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     soak: bool
 
 
+class Identify(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Identify the power sensor, and store what was found."""
+
+
+class Identified(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What is known of the sensor now, and the seconds it took on the rig's clock. not_stored: why, None if it was."""
+
+    identity: SensorIdentity
+    elapsed_s: float
+    not_stored: str | None
+
+
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What became of the case, and the seconds it took on the rig's clock (virtual ones in a simulation)."""
 
@@ -69,14 +81,15 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Broken(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The case raised. fatal: the worker's context may be corrupt and the worker ends."""
+    """The request raised. fatal: the worker's context may be corrupt and the worker ends."""
 
     message: str
     traceback: str
     fatal: bool
 
 
-Reply: TypeAlias = Hello | Refusal | Done | Broken
+Request: TypeAlias = Measure | Identify
+Reply: TypeAlias = Hello | Refusal | Done | Identified | Broken
 T = TypeVar("T")
 
 

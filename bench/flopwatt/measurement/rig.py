@@ -40,6 +40,8 @@ class Rig(Protocol):
     sensor: SensorIdentity
     environment: Environment
     board_id: str | None
+    sensor_version: str | None
+    """What a stored identity of this board's sensor holds for: the driver's version, a simulation's scenario."""
     idle_w: float | None
     """Mean watts before any context was created, and with one; None where power cannot be read."""
     idle_context_w: float | None

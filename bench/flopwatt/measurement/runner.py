@@ -23,9 +23,22 @@ import flopwatt
 from flopwatt import errors
 from flopwatt.errors import FlopwattError, WorkerError
 from flopwatt.measurement.case import Outcome
-from flopwatt.measurement.messages import Broken, Channel, Done, Hello, Measure, Refusal, Reply, RigSpec
-from flopwatt.runs.effort import estimate_s
+from flopwatt.measurement.messages import (
+    Broken,
+    Channel,
+    Done,
+    Hello,
+    Identified,
+    Identify,
+    Measure,
+    Refusal,
+    Reply,
+    Request,
+    RigSpec,
+)
+from flopwatt.runs.effort import START_S, estimate_s, soak_s
 from flopwatt.runs.records import End, Event, Planned, Policy, Record, Segment
+from flopwatt.text import without_paths
 
 START_TIMEOUT_S: Final = 180.0
 """Importing torch and making a CUDA context take seconds, on a cold network disk a minute or two."""
@@ -34,7 +47,13 @@ CASE_TIMEOUT_FACTOR: Final = 10.0
 CASE_TIMEOUT_EXTRA_S: Final = 120.0
 """A case that takes ten times its estimate and two minutes more hangs: its worker is killed."""
 
+IDENTIFY_TIMEOUT_S: Final = 300.0
+"""Identification is at most two minutes of load, after a kernel is compiled."""
+
 STDERR_TAIL: Final = 400
+
+OBITUARY_S: Final = 5.0
+"""How long a worker that closed its socket may take to end. One stuck in its driver never does."""
 
 
 class WorkerDied(Exception):
@@ -54,7 +73,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flopwatt.measurement.worker", str(theirs.fileno())],
+                [sys.executable, "-m", "flopwatt.measurement.worker", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
@@ -77,8 +96,22 @@ class Worker:
 
     def measure(self, planned: Planned, seed: int, soak: bool, timeout_s: float) -> Done | Broken:
         """Has the worker measure a case. Raises WorkerDied when it ends, or is killed after `timeout_s` of silence."""
+        reply = self._ask(Measure(case=planned.case, seed=seed, soak=soak), timeout_s)
+        if not isinstance(reply, Done | Broken):
+            raise WorkerDied(f"the worker answered {type(reply).__name__} to a case")
+        return reply
+
+    def identify(self) -> Identified | Broken:
+        """Has the worker identify its power sensor, which loads the GPU for under two minutes. Raises WorkerDied."""
+        reply = self._ask(Identify(), IDENTIFY_TIMEOUT_S)
+        if not isinstance(reply, Identified | Broken):
+            raise WorkerDied(f"the worker answered {type(reply).__name__} to an identification")
+        return reply
+
+    def _ask(self, request: Request, timeout_s: float) -> Reply:
+        """The worker's answer. Raises WorkerDied when it ends, or is killed after `timeout_s` of silence."""
         try:
-            self._channel.send(Measure(case=planned.case, seed=seed, soak=soak))
+            self._channel.send(request)
             reply: Reply = self._channel.receive(Reply, timeout_s)
         except TimeoutError:
             self.kill()
@@ -87,8 +120,6 @@ class Worker:
             how = self._obituary()
             self.kill()
             raise WorkerDied(how) from None
-        if not isinstance(reply, Done | Broken):
-            raise WorkerDied(f"the worker answered {type(reply).__name__} to a case")
         return reply
 
     def close(self) -> None:
@@ -127,12 +158,15 @@ class Worker:
         return reply
 
     def _obituary(self) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(OBITUARY_S)
+        except subprocess.TimeoutExpired:
+            return "closed its socket but would not end"
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - STDERR_TAIL))
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return f"{how}: {lines[-1].strip()}" if lines else how
+        return f"{how}: {without_paths(lines[-1].strip())}" if lines else how
 
 
 def _environment() -> dict[str, str]:
@@ -174,13 +208,21 @@ class Run:
         """The segment, then each case's progress and record, with events in between, and last why it ended."""
         yield self._segment_line()
         for index, planned in enumerate(cases):
-            remaining = sum(self._estimate_s(later) for later in cases[index:])
+            remaining = self._estimate_s(planned) + sum(self._later_s(later) for later in cases[index + 1 :])
             if not self._fits(planned):
                 left = len(cases) - index
                 yield End(at=now(), reason="budget", message=f"{left} of {len(cases)} cases were not measured")
                 return
             yield Progress(planned, index, len(cases), remaining)
-            yield from self._one(planned)
+            try:
+                worker = self._worker_for(planned)
+            except FlopwattError as error:
+                # Cases without a record stay pending: --resume measures them once a process can start again.
+                message = f"no measuring process for the remaining {len(cases) - index} cases: {error}"
+                yield Event(at=now(), what="worker", message=message, case_id=planned.case_id)
+                yield End(at=now(), reason="failed", message=message)
+                return
+            yield from self._one(planned, worker)
         yield End(at=now(), reason="done")
 
     def close(self) -> None:
@@ -206,14 +248,8 @@ class Run:
             idle_context_w=self._hello.idle_context_w,
         )
 
-    def _one(self, planned: Planned) -> Iterator[Step]:
+    def _one(self, planned: Planned, worker: Worker) -> Iterator[Step]:
         started, begun = now(), time.monotonic()
-        try:
-            worker = self._worker_for(planned)
-        except FlopwattError as error:
-            yield self._record(planned, started, Outcome("failed", planned.case, f"no measuring process: {error}"))
-            yield Event(at=now(), what="worker", message=str(error), case_id=planned.case_id)
-            return
         soak = not self._soaked and planned.case.regime == "sustained"
         timeout_s = CASE_TIMEOUT_FACTOR * self._estimate_s(planned) + CASE_TIMEOUT_EXTRA_S
         try:
@@ -268,6 +304,13 @@ class Run:
         )
 
     def _estimate_s(self, planned: Planned) -> float:
+        kind = self._hello.environment.kind
+        starts = planned.process != self._process or self._worker is None
+        soaks = planned.case.regime == "sustained" and (starts or not self._soaked)
+        extra_s = (START_S[kind] if starts else 0.0) + (soak_s(planned.case, kind) if soaks else 0.0)
+        return estimate_s(planned.case, kind) + extra_s
+
+    def _later_s(self, planned: Planned) -> float:
         return estimate_s(planned.case, self._hello.environment.kind)
 
     def _fits(self, planned: Planned) -> bool:

@@ -1,6 +1,7 @@
 """The measuring process: the only one that touches CUDA. Reused from case to case, replaced when it dies.
 
-`python -m flopwatt.measurement.worker FD` speaks over the inherited socket FD; see messages.py.
+`python -m flopwatt.measurement.worker FD PARENT` speaks over the inherited socket FD; see messages.py. It dies with
+PARENT, its process id.
 """
 
 from __future__ import annotations
@@ -15,7 +16,21 @@ from typing import TYPE_CHECKING, Final
 
 from flopwatt.errors import DeviceError, FlopwattError
 from flopwatt.measurement.case import measure_case
-from flopwatt.measurement.messages import Broken, Channel, Done, Hello, Measure, Refusal, RigSpec
+from flopwatt.measurement.identify import identify_sensor, with_sampling_effect
+from flopwatt.measurement.identity_store import recall, remember
+from flopwatt.measurement.messages import (
+    Broken,
+    Channel,
+    Done,
+    Hello,
+    Identified,
+    Identify,
+    Measure,
+    Refusal,
+    Request,
+    RigSpec,
+)
+from flopwatt.text import without_paths
 
 if TYPE_CHECKING:
     from flopwatt.measurement.rig import Rig
@@ -25,7 +40,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 def main() -> None:
     """Serves one command line until it closes its end."""
-    _die_with_parent()
+    _die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command line's to handle
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     try:
@@ -57,9 +72,12 @@ def open_rig(spec: RigSpec) -> Rig:
         from flopwatt.measurement.simulation.loading import load_scenario
         from flopwatt.measurement.simulation.rig import SimulatedRig
 
-        return SimulatedRig(
+        rig = SimulatedRig(
             load_scenario(spec.scenario), seed=spec.seed, process=spec.process, idle=spec.idle, shared=spec.shared
         )
+        # Not in the rig: what one machine has stored must not change a simulation that a program makes for itself.
+        rig.sensor = recall(rig.board_id, rig.sensor_version, rig.sensor.source) or rig.sensor
+        return rig
     try:
         from flopwatt.measurement.hardware import HardwareRig
     except ModuleNotFoundError as error:
@@ -69,19 +87,31 @@ def open_rig(spec: RigSpec) -> Rig:
 
 def _serve(rig: Rig, channel: Channel) -> None:
     while True:
-        request: Measure = channel.receive(Measure)
-        begun = rig.clock.now_ns()
+        request: Request = channel.receive(Request)
         try:
-            outcome = measure_case(rig, request.case, seed=request.seed, soak=request.soak)
+            answer = _identified(rig) if isinstance(request, Identify) else _measured(rig, request)
         except Exception as error:
             fatal = is_fatal(error)
             channel.send(Broken(message=one_line(error), traceback=traceback.format_exc(), fatal=fatal))
             if fatal:
                 return
         else:
-            channel.send(Done(outcome=outcome, elapsed_s=(rig.clock.now_ns() - begun) * 1e-9))
+            channel.send(answer)
         finally:
             rig.release()
+
+
+def _measured(rig: Rig, request: Measure) -> Done:
+    begun = rig.clock.now_ns()
+    outcome = measure_case(rig, request.case, seed=request.seed, soak=request.soak)
+    return Done(outcome=outcome, elapsed_s=(rig.clock.now_ns() - begun) * 1e-9)
+
+
+def _identified(rig: Rig) -> Identified:
+    begun = rig.clock.now_ns()
+    rig.sensor = with_sampling_effect(rig, identify_sensor(rig))
+    not_stored = remember(rig.board_id, rig.sensor_version, rig.sensor)
+    return Identified(identity=rig.sensor, elapsed_s=(rig.clock.now_ns() - begun) * 1e-9, not_stored=not_stored)
 
 
 def is_fatal(error: Exception) -> bool:
@@ -96,16 +126,16 @@ def is_fatal(error: Exception) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line: its type and the first line of its message."""
+    """An exception as one line, without this machine's paths: its type and the first line of its message."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {without_paths(lines[0])}" if lines else type(error).__name__
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Asks the kernel to kill this process when its parent dies, so that no orphan keeps a GPU busy."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() == 1:
+    if os.getppid() != parent:
         sys.exit(0)  # the parent died before the request took effect
 
 

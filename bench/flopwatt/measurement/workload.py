@@ -9,6 +9,7 @@ from typing import Final
 
 import torch
 
+from flopwatt.measurement.device import available_bytes
 from flopwatt.measurement.rig import CaseSkipped
 from flopwatt.runs.records import Case, Correctness
 from gemmkernels import inputs, reference
@@ -107,13 +108,14 @@ class Workbench:
     def _operands(self, problem: Problem, distribution: str, seed: int, sets: int) -> list[Operands]:
         """One drawn set and copies of it: what matters is that each lies elsewhere in memory, and copying is fast."""
         (first,) = inputs.make_operands(problem, self._device, distribution=distribution, seed=seed)
+        first.out.zero_()  # a page that was never written costs its first writer a fault
         return [first] + [_copy(first) for _ in range(sets - 1)]
 
     def _free_bytes(self) -> int:
         if self._device.kind == "cuda":
             free: int = torch.cuda.mem_get_info(self._device.index)[0]
             return free
-        return self._device.memory_bytes
+        return min(self._device.memory_bytes, available_bytes())
 
 
 def _one_after_another(launches: Sequence[Launch], operands: Sequence[Sequence[Operands]], sets: int) -> Step:
@@ -136,9 +138,7 @@ def _one_after_another(launches: Sequence[Launch], operands: Sequence[Sequence[O
 
 def _copy(operands: Operands) -> Operands:
     """The same values elsewhere in memory, strides kept."""
-    return Operands(
-        operands.a.clone(), operands.b.clone(), torch.empty_like(operands.out), operands.scale_a, operands.scale_b
-    )
+    return Operands(operands.a.clone(), operands.b.clone(), operands.out.clone(), operands.scale_a, operands.scale_b)
 
 
 def _storable(found: reference.Correctness) -> Correctness:

@@ -31,13 +31,15 @@ class Batch(msgspec.Struct, tag="batch"):
     counter_fault: str | None = None
     lost: str | None = None
     last: bool = False
+    call_ns: int | None = None
 
 
 class Command(msgspec.Struct):
-    """What the launching side asks for: a new stretch by its number, or its end."""
+    """What the launching side asks for: a new stretch by its number, densely polled or not, or its end."""
 
     action: Literal["start", "stop"]
     stretch: int
+    dense: bool = False
 
 
 decode_message = msgspec.json.Decoder(Hello | Batch).decode

@@ -14,6 +14,9 @@ S: Final = 1_000_000_000
 KEPT: Final = 400
 """Entries of a kind that a stretch keeps at most: a record of its windows then stays within tens of kilobytes."""
 
+KEPT_DENSE: Final = 20_000
+"""The same for a stretch of dense polling, which identifies a sensor: every tick of two minutes, and more."""
+
 RECENT_NS: Final = 25 * S
 """The end of a stretch, where its windows lie: thinned only where thinning all before it was not enough."""
 
@@ -50,15 +53,16 @@ Entry = TypeVar("Entry", Edge, PowerSample, SlowSample)
 
 
 class Thinned(Generic[Entry]):
-    """At most `KEPT` entries: when full, every other old one goes, and if that is not enough, every other of all.
+    """At most `kept` entries: when full, every other old one goes, and if that is not enough, every other of all.
 
     The first and the last stay. Thinning depends on the entries alone, so two copies fed alike stay alike; energy
     between two kept counter edges stays exact. spacing_ns: the least time between two entries, doubled as they thin.
     """
 
-    def __init__(self, spacing_ns: int) -> None:
+    def __init__(self, spacing_ns: int, kept: int = KEPT) -> None:
         self.entries: list[Entry] = []
         self.spacing_ns = spacing_ns
+        self._kept = kept
 
     def add(self, entry: Entry) -> bool:
         """Keeps the entry unless it comes too soon after the last; whether it was kept."""
@@ -69,29 +73,34 @@ class Thinned(Generic[Entry]):
 
     def append(self, entry: Entry) -> None:
         """Keeps the entry however soon it comes."""
-        if len(self.entries) >= KEPT:
+        if len(self.entries) >= self._kept:
             self._thin(entry.t_ns - RECENT_NS)
         self.entries.append(entry)
 
     def _thin(self, recent_from_ns: int) -> None:
         old = sum(entry.t_ns < recent_from_ns for entry in self.entries)
         self.entries[:old] = self.entries[:old:2]
-        if len(self.entries) > KEPT * 7 // 8:
+        if len(self.entries) > self._kept * 7 // 8:
             self.entries[:] = self.entries[::2]
             self.spacing_ns *= 2
 
 
 class Collected:
-    """What one stretch of polling has gathered. Written by whoever polls; `samples` may be asked for at any time."""
+    """What one stretch of polling has gathered. Written by whoever polls; `samples` may be asked for at any time.
 
-    def __init__(self, source: str) -> None:
+    dense: made to keep every change of a dense poller. call_ns: median duration of a call, where it was measured.
+    """
+
+    def __init__(self, source: str, *, dense: bool = False) -> None:
         self.source = source
-        self.edges: Thinned[Edge] = Thinned(COUNTER_SPACING_NS)
-        self.power: Thinned[PowerSample] = Thinned(POWER_SPACING_NS)
+        kept = KEPT_DENSE if dense else KEPT
+        self.edges: Thinned[Edge] = Thinned(COUNTER_SPACING_NS, kept)
+        self.power: Thinned[PowerSample] = Thinned(POWER_SPACING_NS, kept)
         self.slow: Thinned[SlowSample] = Thinned(SLOW_SPACING_NS)
         self.unreadable: dict[str, str] = {}
         self.counter_fault: str | None = None
         self.lost: str | None = None
+        self.call_ns: int | None = None
 
     def samples(self) -> Samples:
         """The traces so far. A counter at fault is left out, and `unreadable` says why."""
@@ -103,6 +112,7 @@ class Collected:
             slow=_slow_trace(self.slow.entries),
             unreadable={**self.unreadable, **fault},
             lost=self.lost,
+            call_ns=self.call_ns,
         )
 
 

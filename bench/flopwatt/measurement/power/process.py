@@ -21,6 +21,7 @@ from flopwatt.errors import DeviceError
 from flopwatt.measurement.clock import MonotonicClock
 from flopwatt.measurement.power.channel import Batch, Channel, Command, Hello, decode_command, decode_message
 from flopwatt.measurement.power.collected import MS, Collected, Entry, Thinned
+from flopwatt.measurement.power.dense import DensePoller
 from flopwatt.measurement.power.polling import NEVER, Poller
 from flopwatt.measurement.power.sampler import Samples
 from flopwatt.measurement.power.sensor import PowerSensor, SensorLost
@@ -46,7 +47,7 @@ class NullSampler:
     def __init__(self, unreadable: dict[str, str]) -> None:
         self.unreadable = unreadable
 
-    def start(self) -> None:
+    def start(self, *, dense: bool = False) -> None:
         """Nothing begins."""
 
     def peek(self) -> Samples:
@@ -78,9 +79,9 @@ class ProcessSampler:
         """The process that polls now."""
         return self._process.pid
 
-    def start(self) -> None:
+    def start(self, *, dense: bool = False) -> None:
         self._stretch += 1
-        self._collected = Collected(self.source)
+        self._collected = Collected(self.source, dense=dense)
         self._running = True
         self._channel.receive()  # what is left of an earlier stretch, or word of the process's end
         if self._channel.ended:
@@ -90,7 +91,7 @@ class ProcessSampler:
             except DeviceError as error:
                 self._lose(f"the sampler process cannot be replaced: {error}")
                 return
-        self._channel.send(Command("start", self._stretch))
+        self._channel.send(Command("start", self._stretch, dense))
 
     def peek(self) -> Samples:
         self._take()
@@ -171,6 +172,7 @@ class ProcessSampler:
         collected.unreadable = batch.unreadable
         collected.counter_fault = batch.counter_fault
         collected.lost = batch.lost
+        collected.call_ns = batch.call_ns
         self._running = not batch.last
 
     def _lose(self, why: str) -> None:
@@ -188,8 +190,8 @@ class ProcessSampler:
 def open_sampler(target: str) -> ProcessSampler | NullSampler:
     """A sampler in a process of its own, or a NullSampler that gives the reason under `power`.
 
-    target: `nvml` for the first GPU, `nvml:SELECTOR` as in `Nvml.find` (pass CUDA's own UUID), `rapl`, or
-    `rapl:DIRECTORY` for another powercap tree than the kernel's.
+    target: `nvml` for the first GPU, `nvml:SELECTOR` as in `Nvml.find` (pass CUDA's own UUID), `rapl`,
+    `rapl:DIRECTORY` for another powercap tree than the kernel's, or `cpu` for RAPL by powercap or else by perf.
     """
     try:
         return ProcessSampler(target)
@@ -200,10 +202,15 @@ def open_sampler(target: str) -> ProcessSampler | NullSampler:
 class _Stretch:
     """One stretch inside the process: its poller, and what of it has been sent."""
 
-    def __init__(self, number: int, sensor: PowerSensor) -> None:
+    def __init__(self, number: int, sensor: PowerSensor, dense: bool) -> None:
         self.number = number
         self.due_ns = 0
-        self._poller = Poller(sensor, MonotonicClock(), counter_tick_ns=getattr(sensor, "tick_ns", None))
+        clock = MonotonicClock()
+        self._poller: Poller | DensePoller = (
+            DensePoller(sensor, clock)
+            if dense
+            else Poller(sensor, clock, counter_tick_ns=getattr(sensor, "tick_ns", None))
+        )
         self._sent_ns = 0
         self._lost_sent = False
 
@@ -232,6 +239,7 @@ class _Stretch:
             collected.counter_fault,
             collected.lost,
             last,
+            collected.call_ns,
         )
 
 
@@ -251,7 +259,7 @@ def _serve(channel: Channel, sensor: PowerSensor) -> None:
         channel.flush()
         for command in map(decode_command, channel.receive() if readable else ()):
             if command.action == "start":
-                stretch = _Stretch(command.stretch, sensor)
+                stretch = _Stretch(command.stretch, sensor, command.dense)
             elif stretch and stretch.number == command.stretch:
                 channel.send(stretch.last())
                 stretch = None
@@ -269,7 +277,23 @@ def _open_sensor(target: str) -> PowerSensor:
         from flopwatt.measurement.power.rapl import POWERCAP, open_rapl
 
         return open_rapl(Path(selector) if selector else POWERCAP)
-    raise DeviceError(f"no power sensor is called {kind!r}: nvml or rapl")
+    if kind == "cpu":
+        return _open_cpu_sensor()
+    raise DeviceError(f"no power sensor is called {kind!r}: nvml, rapl or cpu")
+
+
+def _open_cpu_sensor() -> PowerSensor:
+    """RAPL's counters through powercap, else through perf: the same counters under other permissions."""
+    from flopwatt.measurement.power.perf import open_perf
+    from flopwatt.measurement.power.rapl import open_rapl
+
+    try:
+        return open_rapl()
+    except DeviceError as no_powercap:
+        try:
+            return open_perf()
+        except DeviceError as no_perf:
+            raise DeviceError(f"{no_powercap}; {no_perf}") from None
 
 
 def _hello(sensor: PowerSensor) -> Hello:

@@ -12,7 +12,8 @@ from flopwatt.runs.records import CounterTrace, PowerTrace, SlowTrace
 class Samples(msgspec.Struct, frozen=True, kw_only=True):
     """Everything polled since `start`, times on CLOCK_MONOTONIC in nanoseconds (no origin subtracted).
 
-    source: the sensor's. lost: why the sensor went away, None while it answers.
+    source: the sensor's. lost: why the sensor went away, None while it answers. call_ns: median duration of a call,
+    measured by dense polling alone.
     """
 
     source: str
@@ -21,6 +22,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
     slow: SlowTrace | None = None
     unreadable: dict[str, str] = {}
     lost: str | None = None
+    call_ns: int | None = None
 
 
 class Sampler(Protocol):
@@ -29,8 +31,8 @@ class Sampler(Protocol):
     source: str
     """The sensor's: `nvml`, `rapl`, `simulated`, or `none` where there is nothing to poll."""
 
-    def start(self) -> None:
-        """Begins polling afresh: nothing of an earlier stretch is kept."""
+    def start(self, *, dense: bool = False) -> None:
+        """Begins polling afresh: nothing of an earlier stretch is kept. dense: as `dense.DensePoller` does."""
         ...
 
     def peek(self) -> Samples:

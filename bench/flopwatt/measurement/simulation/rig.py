@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
 from typing import Final
+
+import msgspec
 
 from flopwatt.errors import DeviceBusy
 from flopwatt.measurement.clock import VirtualClock
@@ -27,6 +30,7 @@ START_NS: Final = 1_000_000_000_000
 LONGEST_LAUNCH_S: Final = 60.0
 """A longer launch is a slip in the scenario, and would be simulated for ever."""
 
+IDLE_SETTLE_NS: Final = 500_000_000
 IDLE_NS: Final = 1_000_000_000
 
 GAIN_UNCERTAINTY: Final = 0.05
@@ -64,6 +68,7 @@ class SimulatedRig:
         self.sensor = SensorIdentity(source="simulated", gain_uncertainty=GAIN_UNCERTAINTY)
         self.environment = environment(scenario)
         self.board_id: str | None = board_id(scenario, board)
+        self.sensor_version: str | None = hashlib.sha256(msgspec.json.encode(scenario)).hexdigest()
         self.idle_w: float | None = None
         self.idle_context_w: float | None = None
         self._prepared = 0
@@ -106,6 +111,7 @@ class SimulatedRig:
             self.idle_context_w = self._idle_w()
 
     def _idle_w(self) -> float | None:
+        self.clock.sleep_ns(IDLE_SETTLE_NS)
         self.sampler.start()
         self.clock.sleep_ns(IDLE_NS)
         trace = self.sampler.stop().power

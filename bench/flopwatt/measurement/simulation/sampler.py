@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flopwatt.measurement.clock import Clock, VirtualClock
+from flopwatt.measurement.power.dense import DensePoller
 from flopwatt.measurement.power.polling import Poller
 from flopwatt.measurement.power.sampler import Samples
 from flopwatt.measurement.simulation.gpu import SimulatedGpu
@@ -22,15 +23,15 @@ class VirtualSampler:
         self._clock = clock
         self._own_clock = VirtualClock(clock.now_ns())
         self._sensor = SimulatedSensor(gpu, self._own_clock)
-        self._poller: Poller | None = None
+        self._poller: Poller | DensePoller | None = None
         self._due_ns = 0
 
-    def start(self) -> None:
+    def start(self, *, dense: bool = False) -> None:
         """Begins polling afresh."""
         now_ns = self._clock.now_ns()
         self._gpu.set_sampled(now_ns * 1e-9, True)
         self._own_clock.sleep_ns(now_ns - self._own_clock.now_ns())
-        self._poller = Poller(self._sensor, self._own_clock)
+        self._poller = DensePoller(self._sensor, self._own_clock) if dense else Poller(self._sensor, self._own_clock)
         self._due_ns = now_ns
 
     def peek(self) -> Samples:
@@ -50,7 +51,7 @@ class VirtualSampler:
     def close(self) -> None:
         """Nothing to end: it is no process."""
 
-    def _catch_up(self) -> Poller:
+    def _catch_up(self) -> Poller | DensePoller:
         assert self._poller is not None, "start the sampler before asking it"
         now_ns, clock = self._clock.now_ns(), self._own_clock
         while self._due_ns <= now_ns:
