@@ -102,7 +102,7 @@ def test_a_part_time_counter_is_told(chip, sensor):
 )
 def test_what_cannot_be_told_is_none_with_its_reason(sensor, none, reason):
     it, _, gpu_s = identified(varied("h100", **sensor))
-    told = [name for name in SensorIdentity.__struct_fields__ if not name.startswith("sampling_effect")]
+    told = [name for name in SensorIdentity.__struct_fields__ if not name.startswith(("sampling_effect", "idle"))]
     assert {name for name in told if getattr(it, name) is None} == none
     assert "unidentified" in it.method
     assert reason in it.reason

@@ -16,6 +16,9 @@ from flopwatt.runs.records import Environment
 from gemmkernels.backend import Device
 
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+AGENTS: Final = frozenset({"nv-hostengine", "dcgm-exporter", "dcgmi", "dcgmproftester1", "nsys", "ncu"})
+"""Programs that may switch a GPU's profiling counters on, by what the kernel calls their processes (15 characters)."""
+
 _PACKAGES: Final = ("torch", "triton", "numpy", "nvidia-ml-py")
 
 
@@ -90,6 +93,17 @@ def versions() -> dict[str, str]:
     if torch is not None and torch.version.cuda:
         found["cuda"] = torch.version.cuda
     return found
+
+
+def monitoring_agents(processes: Path = Path("/proc")) -> tuple[str, ...]:
+    """Programs running here that may profile a GPU; those of the host are not seen from inside a container."""
+    found = set()
+    for file in processes.glob("[0-9]*/comm"):
+        try:
+            found.add(file.read_text().strip())
+        except OSError:
+            continue  # it ended meanwhile
+    return tuple(sorted(found & AGENTS))
 
 
 def threads() -> int:

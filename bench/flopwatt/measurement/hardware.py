@@ -168,5 +168,6 @@ def _gpu_environment(device: Device, facts: NvmlFacts) -> Environment:
         versions=devices.versions(),
         mig=facts.mig,
         shared_with=facts.other_processes,
+        monitoring=devices.monitoring_agents(),
         unreadable=facts.unreadable,
     )

@@ -36,6 +36,7 @@ from flopwatt.measurement.messages import (
     Request,
     RigSpec,
 )
+from flopwatt.measurement.remarks import remarks
 from flopwatt.runs.effort import START_S, estimate_s, soak_s
 from flopwatt.runs.records import End, Event, Planned, Policy, Record, Segment
 from flopwatt.text import without_paths
@@ -207,6 +208,8 @@ class Run:
     def steps(self, cases: Sequence[Planned]) -> Iterator[Step]:
         """The segment, then each case's progress and record, with events in between, and last why it ended."""
         yield self._segment_line()
+        for what, message in remarks(self._hello):
+            yield Event(at=now(), what=what, message=message)
         for index, planned in enumerate(cases):
             remaining = self._estimate_s(planned) + sum(self._later_s(later) for later in cases[index + 1 :])
             if not self._fits(planned):

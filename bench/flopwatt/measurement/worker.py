@@ -14,6 +14,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from flopwatt.errors import DeviceError, FlopwattError
 from flopwatt.measurement.case import measure_case
 from flopwatt.measurement.identify import identify_sensor, with_sampling_effect
@@ -109,7 +111,7 @@ def _measured(rig: Rig, request: Measure) -> Done:
 
 def _identified(rig: Rig) -> Identified:
     begun = rig.clock.now_ns()
-    rig.sensor = with_sampling_effect(rig, identify_sensor(rig))
+    rig.sensor = msgspec.structs.replace(with_sampling_effect(rig, identify_sensor(rig)), idle_w=rig.idle_w)
     not_stored = remember(rig.board_id, rig.sensor_version, rig.sensor)
     return Identified(identity=rig.sensor, elapsed_s=(rig.clock.now_ns() - begun) * 1e-9, not_stored=not_stored)
 

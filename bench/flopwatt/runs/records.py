@@ -157,6 +157,7 @@ class Environment(_Frozen, frozen=True, kw_only=True):
     """The machine and software of a segment. Names no host, user or path; a board only by the hash of its UUID.
 
     gpu: the driver's name for it, or the CPU model on a CPU. spec: key in the table of known GPUs, None if unknown.
+    shared_with: other processes on the GPU at the start. monitoring: programs seen that may profile the GPU.
     """
 
     kind: Literal["cuda", "cpu"]
@@ -177,6 +178,7 @@ class Environment(_Frozen, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
     mig: bool | None = None
     shared_with: int | None = None
+    monitoring: tuple[str, ...] = ()
     unreadable: dict[str, str] = {}
 
 
@@ -186,7 +188,8 @@ class SensorIdentity(_Frozen, frozen=True, kw_only=True):
     source: `nvml`, `rapl`, `simulated`, `none`. method: how it was learnt. gain_uncertainty: relative, common to all
     readings of one board. window_s: what instant power is the mean over; average_window_s: the same of the running
     average. delay_s: from an update's end to its showing. rise_s: 10 to 90 % of the sensor's answer to a step.
-    sampling_effect: throughput with the sampler on over that with it off, minus 1, with its 95 % interval.
+    idle_w: the board's, when it was identified. sampling_effect: throughput with the sampler on over that with it off,
+    minus 1, with its 95 % interval.
     """
 
     source: str
@@ -198,6 +201,7 @@ class SensorIdentity(_Frozen, frozen=True, kw_only=True):
     call_latency_s: float | None = None
     average_window_s: float | None = None
     delay_s: float | None = None
+    idle_w: float | None = None
     sampling_effect: float | None = None
     sampling_effect_low: float | None = None
     sampling_effect_high: float | None = None

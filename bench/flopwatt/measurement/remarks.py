@@ -1,0 +1,50 @@
+"""What a reader of a run should know of the machine before its first figure, as events in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from flopwatt.measurement.messages import Hello
+
+IDLE_MORE_W: Final = 15.0
+IDLE_MORE: Final = 0.25
+"""Idle power above what this board drew when its sensor was identified, by both: warmth alone makes a few watts.
+Profiling by a monitoring agent was reported to raise idle power from 50 to 100 W."""
+
+
+def remarks(hello: Hello) -> Iterator[tuple[str, str]]:
+    """Pairs of what an event is about and its message; none for a machine with nothing to remark on."""
+    environment = hello.environment
+    if environment.shared_with:
+        yield (
+            "shared",
+            f"{environment.shared_with} other process(es) on this GPU: time and watts are not these rows' alone",
+        )
+    if environment.mig:
+        yield "mig", "MIG is on: the sensor measures the whole GPU, so slices have no watts"
+    if environment.monitoring:
+        names = ", ".join(environment.monitoring)
+        yield (
+            "monitoring",
+            f"{names} runs beside this: stop it, or keep it from profiling, which raises power and slows kernels",
+        )
+    limit, default = environment.power_limit_mw, environment.power_limit_default_mw
+    if limit is not None and default is not None and limit < default:
+        yield (
+            "power_limit",
+            f"the power limit is {limit / 1000:.0f} W, {default / 1000:.0f} W by default: large GEMMs run slower",
+        )
+    yield from _idle(hello)
+
+
+def _idle(hello: Hello) -> Iterator[tuple[str, str]]:
+    usual = hello.sensor.idle_w
+    if hello.idle_w is None or usual is None:
+        return
+    if hello.idle_w > usual + IDLE_MORE_W and hello.idle_w > usual * (1 + IDLE_MORE):
+        yield (
+            "idle",
+            f"idle power is {hello.idle_w:.0f} W, it was {usual:.0f} W when this board's sensor was identified: "
+            "something else draws it, such as a monitoring agent that profiles (DCGM)",
+        )
