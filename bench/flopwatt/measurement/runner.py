@@ -210,13 +210,14 @@ class Run:
         yield self._segment_line()
         for what, message in remarks(self._hello):
             yield Event(at=now(), what=what, message=message)
+        later_s = sum(map(self._alone_s, cases))
         for index, planned in enumerate(cases):
-            remaining = self._estimate_s(planned) + sum(self._later_s(later) for later in cases[index + 1 :])
+            later_s -= self._alone_s(planned)
             if not self._fits(planned):
                 left = len(cases) - index
                 yield End(at=now(), reason="budget", message=f"{left} of {len(cases)} cases were not measured")
                 return
-            yield Progress(planned, index, len(cases), remaining)
+            yield Progress(planned, index, len(cases), self._estimate_s(planned) + later_s)
             try:
                 worker = self._worker_for(planned)
             except FlopwattError as error:
@@ -307,13 +308,14 @@ class Run:
         )
 
     def _estimate_s(self, planned: Planned) -> float:
+        """Seconds that this case will take if it is next, with its process's start and soak."""
         kind = self._hello.environment.kind
         starts = planned.process != self._process or self._worker is None
         soaks = planned.case.regime == "sustained" and (starts or not self._soaked)
         extra_s = (START_S[kind] if starts else 0.0) + (soak_s(planned.case, kind) if soaks else 0.0)
-        return estimate_s(planned.case, kind) + extra_s
+        return self._alone_s(planned) + extra_s
 
-    def _later_s(self, planned: Planned) -> float:
+    def _alone_s(self, planned: Planned) -> float:
         return estimate_s(planned.case, self._hello.environment.kind)
 
     def _fits(self, planned: Planned) -> bool:
