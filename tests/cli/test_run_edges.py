@@ -216,3 +216,19 @@ def test_no_words_show_the_help() -> None:
     done = subprocess.run([sys.executable, "-m", "flopwatt"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "Usage: flopwatt" in done.stdout
+
+
+def test_a_process_that_comes_in_the_middle_is_seen_and_costs_the_watts(tmp_path: Path) -> None:
+    from importlib.resources import files
+
+    shipped = (files("flopwatt.measurement.simulation") / "scenarios" / "h100.toml").read_text()
+    scenario = tmp_path / "joined.toml"
+    scenario.write_text(shipped + "\n[faults.second_process]\nshare = 0.3\nextra_w = 60\nfrom_s = 9\n")
+    path = tmp_path / "run.jsonl"
+    words = ("--suite", "quick", "-o", path)
+    done = flopwatt("run", "--simulate", scenario, *words)
+    table = load(path)
+    assert table["energy_status"].tolist()[0] == "ok"
+    assert table["energy_status"].tolist()[-1] == "refused"
+    assert table["power_w"].isna().tolist()[-1]
+    assert "measured beside another process" in done.stdout

@@ -34,6 +34,7 @@ def test_a_quiet_machine_is_not_remarked_on() -> None:
     [
         ({"shared_with": 2}, "shared", "2 other process(es)"),
         ({"mig": True}, "mig", "the whole GPU"),
+        ({"unreadable": {"other_processes": "NOT_SUPPORTED"}}, "other_processes", "cannot be seen (NOT_SUPPORTED)"),
         ({"monitoring": ("nv-hostengine",)}, "monitoring", "nv-hostengine runs beside this"),
         ({"power_limit_mw": 400_000, "power_limit_default_mw": 700_000}, "power_limit", "400 W, 700 W by default"),
     ],

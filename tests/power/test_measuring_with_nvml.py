@@ -39,6 +39,9 @@ class NvmlRig:
     def prepare(self, case: Case, seed: int) -> Prepared:
         return Prepared(timer=CpuTimer(lambda _: time.sleep(0.002), self.clock), config={})
 
+    def joined_by(self) -> int:
+        return 0
+
     def release(self) -> None:
         """Nothing is held."""
 

@@ -101,7 +101,7 @@ def test_power_that_drifts_is_unsteady() -> None:
     energy = judge(measurement(ramp_w=20.0), NVML)
     assert energy.status == "unsteady"
     assert energy.reason is not None
-    assert "between the first and the last third" in energy.reason
+    assert "between the thirds of a window" in energy.reason
     assert judge(measurement(ramp_w=4.0), NVML).status == "ok"
 
 
@@ -183,3 +183,64 @@ def test_power_readings_that_are_all_null_are_no_reading() -> None:
     raw = replace(measurement(), counter=None, power=trace, unreadable={"instant": "NOT_SUPPORTED"})
     energy = judge(raw, SensorIdentity(source="nvml", update_period_s=0.1, window_s=0.025))
     assert (energy.status, energy.reason) == ("unsupported", "instant: NOT_SUPPORTED")
+
+
+AVERAGE_ONLY = SensorIdentity(source="nvml", update_period_s=0.1, average_window_s=1.0, counter_tick_s=0.01)
+
+
+@pytest.mark.parametrize(("seconds", "tick_ms"), [(0.3, 10), (1.1, 50), (3.0, 50)])
+def test_a_counter_that_ticks_fast_does_not_shorten_what_its_sensor_needs(seconds: float, tick_ms: int) -> None:
+    """0.3 s on a 1 s average: the mistake that was published."""
+    energy = judge(measurement(seconds=seconds, tick_ms=tick_ms), AVERAGE_ONLY)
+    assert energy.status == "refused"
+    assert energy.power_w is None
+    assert "under the 3.10 s" in str(energy.reason)
+    assert judge(measurement(seconds=3.4, tick_ms=tick_ms), AVERAGE_ONLY).status == "ok"
+
+
+def test_a_sensor_lost_while_the_load_ran_gives_no_watts() -> None:
+    energy = judge(replace(measurement(), unreadable={"sensor": "GPU_IS_LOST"}), NVML)
+    assert energy.status == "refused"
+    assert "GPU_IS_LOST" in str(energy.reason)
+
+
+def test_a_window_in_which_the_counter_did_not_tick_is_not_dropped_in_silence() -> None:
+    raw = measurement()
+    silent = Window(load=0, start_ns=2600 * MS, end_ns=2601 * MS)
+    energy = judge(replace(raw, windows=(*raw.windows, silent)), NVML)
+    assert energy.status == "refused"
+    assert "some of the windows only" in str(energy.reason)
+
+
+def test_a_counter_that_runs_backwards_is_refused() -> None:
+    raw = measurement()
+    assert raw.counter is not None
+    reset = (*raw.counter.energy_mj[:10], *(value - 400_000 for value in raw.counter.energy_mj[10:]))
+    energy = judge(replace(raw, counter=msgspec.structs.replace(raw.counter, energy_mj=reset)), NVML)
+    assert energy.status == "refused"
+    assert "ran backwards" in str(energy.reason)
+
+
+def test_a_counter_that_stalls_in_the_middle_is_unsteady() -> None:
+    raw = replace(measurement(), power=None)
+    assert raw.counter is not None
+    keep = [i for i, t in enumerate(raw.counter.t_ns) if not 900 * MS < t < 1700 * MS]
+    lost = raw.counter.energy_mj[18] - raw.counter.energy_mj[9]
+    stalled = CounterTrace(
+        before_ns=tuple(raw.counter.before_ns[i] for i in keep),
+        t_ns=tuple(raw.counter.t_ns[i] for i in keep),
+        energy_mj=tuple(raw.counter.energy_mj[i] - (lost if i > 9 else 0) for i in keep),
+    )
+    assert judge(replace(raw, counter=stalled), NVML).status == "unsteady"
+
+
+def test_watts_without_a_cross_check_say_so() -> None:
+    energy = judge(replace(measurement(), power=None), NVML)
+    assert energy.status == "ok"
+    assert "no instant power was readable" in str(energy.reason)
+
+
+def test_a_power_brake_is_not_called_heat() -> None:
+    energy = judge(measurement(reasons=0x80), NVML)
+    assert energy.status == "unsteady"
+    assert "power brake" in str(energy.reason)

@@ -22,6 +22,9 @@ IDENTITY: Final = (
 )  # fmt: skip
 """Columns in which rows must agree to be the same case."""
 
+SEVERITY: Final = ("ok", "disputed", "unsteady", "unidentified", "refused", "unsupported")
+"""Energy statuses, the best first: merged rows are as good as their worst."""
+
 _WITH_INTERVAL: Final = ("time_s", "tflops", "power_w", "tflops_per_w")
 _PLAIN: Final = (
     "energy_j",
@@ -80,6 +83,8 @@ def _merged(group: list[Row], spreads: dict[str, float]) -> Row:
         if results:
             interval = across_processes(results, spreads[name])
             merged[name], merged[low], merged[high] = interval.value, interval.low, interval.high
+    worst = max(group, key=lambda row: SEVERITY.index(row["energy_status"]) if row["energy_status"] in SEVERITY else 0)
+    merged["energy_status"], merged["energy_reason"] = worst["energy_status"], worst["energy_reason"]
     for name in _PLAIN:
         values = [row[name] for row in group if row[name] is not None]
         if values:

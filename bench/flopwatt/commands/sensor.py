@@ -11,6 +11,7 @@ from rich.text import Text
 
 from flopwatt.errors import InputError, WorkerError
 from flopwatt.measurement.messages import Broken, Hello, Identified, RigSpec
+from flopwatt.measurement.perturbation import TARGET
 from flopwatt.measurement.runner import Worker, WorkerDied
 from flopwatt.runs.effort import SENSOR_PERIODS
 from flopwatt.runs.identification import UNIDENTIFIED
@@ -122,8 +123,11 @@ def meanings(it: SensorIdentity) -> Iterator[str]:
     """What a sensor's figures mean for the watts it gives, a sentence each."""
     seen = _seen(it)
     part = f"{seen:.0%} of the time" if seen is not None else "an unknown part of the time"
-    if it.counter_tick_s is None and seen is None:
+    window_s = it.window_s or it.average_window_s
+    if it.counter_tick_s is None and (it.update_period_s is None or window_s is None):
         yield "No usable energy counter, and no power whose period and window are known: rows have no watts."
+    elif it.counter_tick_s is None and it.window_s is None:
+        yield f"No usable energy counter: watts are the running average over {window_s:g} s. Steady load only."
     elif it.counter_tick_s is None:
         yield f"No usable energy counter: watts are the mean of instant power, which sees {part}. Steady load only."
     elif it.counter_covers_all_time:
@@ -135,14 +139,21 @@ def meanings(it: SensorIdentity) -> Iterator[str]:
         )
     else:
         yield "Whether the energy counter sees all of the time is not told: trust it for steady load only."
-    if it.update_period_s is not None and it.window_s is not None:
-        shortest = it.window_s + (1 + SENSOR_PERIODS) * it.update_period_s
+    if it.update_period_s is not None and window_s is not None:
+        shortest = window_s + (1 + SENSOR_PERIODS) * it.update_period_s
         yield f"A row has watts if its load was held for {shortest:.1f} s or more; shorter ones are refused."
     if it.average_window_s is not None and it.average_window_s > 2 * (it.update_period_s or 0.1):
         yield (
             f"Average power (nvidia-smi's power.draw on some drivers) lags by {it.average_window_s:.1f} s: "
             "under a shorter load it reads far too low."
         )
+    ends = (it.sampling_effect_low, it.sampling_effect_high)
+    if ends[0] is not None and ends[1] is not None:
+        worst = max(abs(ends[0]), abs(ends[1]))
+        verdict = (
+            "which is not seen in any figure" if worst < TARGET else "more than a sampler should: say so beside figures"
+        )
+        yield f"Reading the sensor changes throughput by {worst:.2%} at most, {verdict}."
     if it.gain_uncertainty is not None:
         yield (
             f"All watts share this board's unknown gain, about ± {it.gain_uncertainty:.0%}: it cancels between kernels "

@@ -82,7 +82,10 @@ def measure_prepared(rig: Rig, case: Case, prepared: Prepared, *, seed: int = 0,
     if prepared.correct is False:
         return _wrong(case, prepared)
     measure = _Bursts if case.regime == "burst" else _Sustained
+    joined = rig.joined_by()
     raw = measure(rig, prepared, EFFORT[case.effort], seed, soak).measure()
+    if (joined or rig.joined_by()) and "shared" not in raw.flags:
+        raw = msgspec.structs.replace(raw, flags=(*raw.flags, "shared"))
     if launch_time(raw, case.regime) is None:
         return Outcome("failed", case, "no launch completed inside a window: lengthen it with --effort")
     energy_status, energy_reason = _judge_energy(rig, case, raw)
@@ -269,8 +272,9 @@ def is_steady(samples: Samples, now_ns: int, begun_ns: int) -> bool | None:
         return None
     if now_ns - begun_ns < STEADY_SPAN_S * S * 0.99:
         return False
-    calm_temperature = temperature is None or abs(temperature[1] - temperature[0]) < STEADY_TEMP_C
-    calm_power = power is None or abs(power[1] / power[0] - 1) < STEADY_POWER
+    # The means of the halves lie half the span apart: what moves steadily moves by twice their difference.
+    calm_temperature = temperature is None or 2 * abs(temperature[1] - temperature[0]) < STEADY_TEMP_C
+    calm_power = power is None or 2 * abs(power[1] / power[0] - 1) < STEADY_POWER
     return calm_temperature and calm_power
 
 

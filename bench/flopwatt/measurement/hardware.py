@@ -51,6 +51,8 @@ class HardwareRig:
         self.idle_w: float | None = None
         self.idle_context_w: float | None = None
         self.device = device
+        self._uuid = ""
+        self._others: int | None = None
         self._bench = Workbench(device)
         torch.set_num_threads(devices.threads())
 
@@ -75,6 +77,8 @@ class HardwareRig:
             device, _gpu_environment(device, facts), facts.board_id or board_id(uuid), open_sampler(f"nvml:{uuid}")
         )
         rig._wake(idle)
+        # Counted with our own context in place: in a container the driver may list it under an id we do not know.
+        rig._uuid, rig._others = uuid, _facts(uuid).other_processes
         return rig
 
     def prepare(self, case: Case, seed: int) -> Prepared:
@@ -100,6 +104,12 @@ class HardwareRig:
     def bench(self) -> Workbench:
         """Prepares workloads on this rig's device."""
         return self._bench
+
+    def joined_by(self) -> int:
+        if self.device.kind == "cpu":
+            return 0
+        now = _facts(self._uuid).other_processes
+        return 0 if now is None or self._others is None else max(0, now - self._others)
 
     def release(self) -> None:
         if self.device.kind == "cuda":

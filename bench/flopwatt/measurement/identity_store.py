@@ -20,6 +20,11 @@ FORMAT: Final = 1
 """Of these files, and of the method behind them: what an older method told is told anew. History: 1, the first."""
 
 
+LEAST_S: Final = 1e-4
+MOST_S: Final = 10.0
+"""Bounds of a sensor's periods and windows: known ones lie between a millisecond and a second."""
+
+
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     """What a file holds. version: as in `Rig.sensor_version`."""
 
@@ -37,8 +42,16 @@ def recall(board_id: str | None, version: str | None, source: str) -> SensorIden
         stored = msgspec.json.decode(_path(board_id, version).read_bytes(), type=_Stored)
     except (OSError, RuntimeError, msgspec.MsgspecError):  # RuntimeError: a user without a home
         return None
+    if not _plausible(stored.identity):
+        return None
     same = (stored.format, stored.board_id, stored.version) == (FORMAT, board_id, version)
     return stored.identity if same and stored.identity.source == source else None
+
+
+def _plausible(identity: SensorIdentity) -> bool:
+    """Whether no figure is one that would hold a load for ever, or for no time: a damaged file is as good as none."""
+    times = (identity.update_period_s, identity.counter_tick_s, identity.window_s, identity.average_window_s)
+    return all(time_s is None or LEAST_S <= time_s <= MOST_S for time_s in times)
 
 
 def remember(board_id: str | None, version: str | None, identity: SensorIdentity) -> str | None:

@@ -13,6 +13,12 @@ IDLE_MORE: Final = 0.25
 Profiling by a monitoring agent was reported to raise idle power from 50 to 100 W."""
 
 
+UNSEEN: Final = {
+    "other_processes": "whether other processes use this GPU cannot be seen",
+    "mig": "whether MIG is on cannot be seen",
+}
+
+
 def remarks(hello: Hello) -> Iterator[tuple[str, str]]:
     """Pairs of what an event is about and its message; none for a machine with nothing to remark on."""
     environment = hello.environment
@@ -23,6 +29,9 @@ def remarks(hello: Hello) -> Iterator[tuple[str, str]]:
         )
     if environment.mig:
         yield "mig", "MIG is on: the sensor measures the whole GPU, so slices have no watts"
+    for fact, what in UNSEEN.items():
+        if fact in environment.unreadable:
+            yield fact, f"{what} ({environment.unreadable[fact]}): make sure of it yourself"
     if environment.monitoring:
         names = ", ".join(environment.monitoring)
         yield (

@@ -60,6 +60,13 @@ class Rig(Protocol):
         """Makes `case` ready. Raises CaseSkipped where this machine cannot run it."""
         ...
 
+    def joined_by(self) -> int:
+        """Processes that came to compute on this device since it was opened; 0 where none or none can be seen.
+
+        Takes milliseconds and a lock in the driver: never inside a window.
+        """
+        ...
+
     def release(self) -> None:
         """Frees what `prepare` allocated, so that the next case has the memory."""
         ...

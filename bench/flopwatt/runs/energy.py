@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from flopwatt.runs.effort import SENSOR_PERIODS, STEADY_POWER
 from flopwatt.runs.records import CounterTrace, EnergyStatus, PowerTrace, RawMeasurement, SensorIdentity, Window
 from flopwatt.runs.settling import allowance
 from flopwatt.runs.stats import Interval, launches_at, rate_interval
-from flopwatt.runs.throttling import REASON_THERMAL, fraction_with, thermal_violation_s
+from flopwatt.runs.throttling import REASON_HW_SLOWDOWN, REASON_THERMAL, fraction_with, thermal_violation_s
 
 DISPUTE: Final = 0.02
 """Counter and integrated power further apart than this are both kept and the row is `disputed`."""
@@ -87,6 +88,8 @@ def judge(raw: RawMeasurement, sensor: SensorIdentity | None, mig: bool = False)
         return Energy("refused", "another process computes on this GPU: the watts are not this case's alone")
     if raw.counter is None and raw.power is None:
         return Energy("unsupported", _why_unreadable(raw))
+    if "sensor" in raw.unreadable:
+        return Energy("refused", f"the sensor was lost while the load ran: {raw.unreadable['sensor']}")
     part_time = sensor is not None and sensor.counter_covers_all_time is False
     if raw.counter is not None and len(raw.counter.energy_mj) > 1 and not part_time:
         return _from_counter(raw, raw.counter, sensor)
@@ -101,11 +104,19 @@ def instant_power(raw: RawMeasurement, window: Window) -> FloatArray:
 
 
 def _from_counter(raw: RawMeasurement, counter: CounterTrace, sensor: SensorIdentity | None) -> Energy:
-    spans = [span for window in raw.windows if (span := _between_edges(raw, counter, window))]
+    if any(later < earlier for earlier, later in pairwise(counter.energy_mj)):
+        return Energy("refused", "the energy counter ran backwards: it was reset, or wrapped")
+    found = [_between_edges(raw, counter, window) for window in raw.windows]
+    spans = [span for span in found if span]
     if not spans:
         return Energy("refused", "the energy counter did not tick twice inside any window: hold the load longer")
-    period_s = max(span.period_s for span in spans)
-    refusal = _too_short(min(span.length_s for span in spans), period_s, (sensor.window_s if sensor else None) or 0.0)
+    if len(spans) < len(found):
+        return Energy("refused", "the energy counter ticked in some of the windows only: it stopped, or was lost")
+    # The identified figures as well as those seen: a sampler stores edges no closer than 45 ms, whatever the sensor's.
+    known = sensor or SensorIdentity(source="unknown")
+    period_s = max(*(span.period_s for span in spans), known.update_period_s or 0.0, known.counter_tick_s or 0.0)
+    window_s = known.window_s or known.average_window_s or 0.0
+    refusal = _too_short(min(span.length_s for span in spans), period_s, window_s)
     if refusal:
         return refusal
     if sum(span.joules[-1] for span in spans) <= 0:
@@ -225,32 +236,47 @@ def _above_zero(
 
 
 def _verdict(raw: RawMeasurement, spans: Sequence[_Span], counter_w: float | None) -> tuple[EnergyStatus, str | None]:
-    thermal = fraction_with(raw, REASON_THERMAL)
-    if thermal:
-        return "unsteady", f"thermal slowdown in {thermal:.0%} of the window"
-    if held_down := thermal_violation_s(raw):
-        return "unsteady", f"thermal slowdown for {held_down * 1e3:.0f} ms, between polls"
-    if "not_steady" in raw.flags:
-        return "unsteady", "power and temperature had not settled when the window began"
-    drift = max(map(_change, spans))
-    if drift > STEADY_POWER:
-        return "unsteady", f"power moved by {drift:.1%} between the first and the last third"
+    """The status of watts that could be told, and its reason."""
+    if unsteady := _why_unsteady(raw, spans):
+        return "unsteady", unsteady
+    if counter_w is None:
+        return "ok", None
     readings = [watts for w in raw.windows if len(watts := instant_power(raw, w))]
-    if counter_w is not None and readings:
-        instant_w = float(np.concatenate(readings).mean())
-        if abs(instant_w / counter_w - 1) > DISPUTE:
-            return "disputed", f"counter says {counter_w:.1f} W, mean instant power {instant_w:.1f} W"
+    if not readings:
+        return "ok", "from the energy counter alone: no instant power was readable to hold it against"
+    instant_w = float(np.concatenate(readings).mean())
+    if abs(instant_w / counter_w - 1) > DISPUTE:
+        return "disputed", f"counter says {counter_w:.1f} W, mean instant power {instant_w:.1f} W"
     return "ok", None
 
 
+def _why_unsteady(raw: RawMeasurement, spans: Sequence[_Span]) -> str | None:
+    if thermal := fraction_with(raw, REASON_THERMAL):
+        return f"thermal slowdown in {thermal:.0%} of the window"
+    if slowed := fraction_with(raw, REASON_HW_SLOWDOWN):
+        return f"hardware slowdown or power brake in {slowed:.0%} of the window"
+    if held_down := thermal_violation_s(raw):
+        return f"thermal slowdown for {held_down * 1e3:.0f} ms, between polls"
+    if "not_steady" in raw.flags:
+        return "power and temperature had not settled when the window began"
+    drift = max(map(_change, spans))
+    if drift > STEADY_POWER:
+        return f"power moved by {drift:.1%} between the thirds of a window"
+    return None
+
+
 def _change(span: _Span) -> float:
-    """Relative difference of power between the first and the last third of a span; 0 where it has too few samples."""
+    """Relative difference of the highest from the lowest third of a span; 0 where it has too few samples.
+
+    The middle third as well: a counter that stalls there has the same power before and after.
+    """
     third = (len(span.t_s) - 1) // 3
     if third < 3:
         return 0.0
-    first = span.joules[third] / (span.t_s[third] - span.t_s[0])
-    last = (span.joules[-1] - span.joules[-1 - third]) / (span.t_s[-1] - span.t_s[-1 - third])
-    return float(abs(last - first) / ((first + last) / 2)) if first + last > 0 else 0.0
+    cuts = np.array([0, third, len(span.t_s) - 1 - third, len(span.t_s) - 1])
+    watts = np.diff(span.joules[cuts]) / np.diff(span.t_s[cuts])
+    mean = float(watts.mean())
+    return float(watts.max() - watts.min()) / mean if mean > 0 else 0.0
 
 
 def _why_unreadable(raw: RawMeasurement) -> str:

@@ -8,8 +8,10 @@ from typing import Final
 from flopwatt.runs.records import RawMeasurement, Window
 
 REASON_SW_POWER_CAP: Final = 0x4
-REASON_THERMAL: Final = 0x8 | 0x20 | 0x40
-"""Clock-event bits: hardware slowdown, software thermal, hardware thermal (NVML's nvmlClocksEventReasons)."""
+REASON_THERMAL: Final = 0x20 | 0x40
+REASON_HW_SLOWDOWN: Final = 0x8 | 0x80
+"""Clock-event bits of NVML's nvmlClocksEventReasons: software and hardware thermal slowdown; hardware slowdown of any
+cause and the power brake, which need not be heat."""
 
 
 def fraction_with(raw: RawMeasurement, bits: int) -> float | None:
@@ -32,6 +34,10 @@ def thermal_violation_s(raw: RawMeasurement) -> float:
 
 
 def _rise(t_ns: Sequence[int], values: Sequence[int | None], window: Window) -> int:
-    """How far a count rose between its readings inside a window."""
-    inside = [v for t, v in zip(t_ns, values, strict=True) if v is not None and window.start_ns <= t <= window.end_ns]
-    return max(0, inside[-1] - inside[0]) if inside else 0
+    """How far a count rose over a window, from its last reading before to its first one after, where there are such."""
+    known = [(t, value) for t, value in zip(t_ns, values, strict=True) if value is not None]
+    until = [value for t, value in known if t <= window.start_ns][-1:]
+    inside = [value for t, value in known if window.start_ns < t < window.end_ns]
+    since = [value for t, value in known if t >= window.end_ns][:1]
+    spanned = [*until, *inside, *since]
+    return max(0, spanned[-1] - spanned[0]) if spanned else 0

@@ -116,6 +116,8 @@ class Nvml:
     def _field_answer(self, answer: Any) -> FieldAnswer:
         if answer.nvmlReturn:
             return FieldAnswer(answer.fieldId, None, self.code(answer.nvmlReturn))
+        if not 0 <= answer.valueType < len(VALUE_MEMBER):
+            return FieldAnswer(answer.fieldId, None, f"VALUE_TYPE_{answer.valueType}")
         return FieldAnswer(answer.fieldId, int(getattr(answer.value, VALUE_MEMBER[answer.valueType])), "")
 
     def find(self, selector: str | None) -> Any:
@@ -172,16 +174,15 @@ class _Quantity:
     def read(self) -> int | None:
         """The value, or None with its code in `unreadable`. Raises SensorLost."""
         code = None
-        while self._calls:
+        for call in list(self._calls):
             try:
-                return self._calls[0]()
+                return call()
             except NvmlError as error:
                 if error.code in LOST:
                     raise SensorLost(str(error)) from None
                 code = error.code
-                if code not in PERMANENT:
-                    break
-                del self._calls[0]
+                if code in PERMANENT:
+                    self._calls.remove(call)
         if code:
             self._unreadable[self._name] = code
         return None

@@ -261,7 +261,9 @@ class Poller:
         reading = self._sensor.read_power()
         end = self._clock.now_ns()
         self.collected.power.add(PowerSample((start + end) // 2, reading))
-        self._power_due_ns = _next(self._power_due_ns, self.collected.power.spacing_ns, end)
+        spacing_ns = self.collected.power.spacing_ns
+        # Not before a whole spacing, where this reading came late: some parts answer zero if asked within 50 ms.
+        self._power_due_ns = max(_next(self._power_due_ns, spacing_ns, end), start + spacing_ns)
 
     def _read_slow(self) -> None:
         start = self._clock.now_ns()

@@ -96,6 +96,13 @@ class SimulatedRig:
         sets = 1 if case.cache == "hot" else max(2, -(-2 * self.scenario.gpu.l2_bytes // operand_bytes))
         return Prepared(timer=timer, config=dict(case.config or {}), operand_sets=sets)
 
+    def joined_by(self) -> int:
+        other = self.scenario.faults.second_process
+        if other is None or not other.from_s:
+            return 0  # none, or there from the start and so in the environment
+        elapsed_s = self.clock.now_ns() * 1e-9 - self.gpu.start_s
+        return int(other.from_s <= elapsed_s < other.until_s)
+
     def release(self) -> None:
         """Nothing to free."""
 
