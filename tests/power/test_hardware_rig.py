@@ -1,0 +1,77 @@
+"""The real rig on a GPU that is not there: PyTorch's answers made up, NVML's from the fake library, the rest real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+OPEN = """
+import torch
+from types import SimpleNamespace
+properties = SimpleNamespace(
+    name="NVIDIA H100 80GB HBM3", major=9, minor=0, multi_processor_count=132, L2_cache_size=52428800,
+    total_memory=85017493504, shared_memory_per_block_optin=232448, uuid="00000000-1111-2222-3333-444444444440",
+)
+torch.version.cuda = "13.0"
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+torch.cuda.get_device_properties = lambda index: properties
+torch.cuda.set_device = torch.cuda.synchronize = torch.cuda.empty_cache = lambda *_: None
+torch.zeros = lambda *_, **__: None
+from flopwatt.measurement.hardware import HardwareRig
+from flopwatt.errors import DeviceBusy
+try:
+    rig = HardwareRig.open("auto", shared=SHARED, idle=True)
+except DeviceBusy as busy:
+    answer = {"busy": str(busy)}
+else:
+    e = rig.environment
+    answer = {
+        "gpu": e.gpu, "spec": e.spec, "capability": e.capability, "driver": e.driver, "vbios": e.vbios, "mig": e.mig,
+        "limit": e.power_limit_mw, "board": rig.board_id, "idle": rig.idle_w, "context": rig.idle_context_w,
+        "source": rig.sensor.source, "gain": rig.sensor.gain_uncertainty, "shared_with": e.shared_with,
+        "joined": rig.joined_by(), "unreadable": e.unreadable, "name": rig.device.torch_name,
+    }
+    rig.close()
+"""
+
+FakeGpuMaker = Callable[..., Any]
+
+
+def opened(gpu: Any, shared: bool = False) -> dict[str, Any]:
+    answer: dict[str, Any] = gpu.run(OPEN.replace("SHARED", str(shared)))
+    return answer
+
+
+def test_a_gpu_is_described_and_its_idle_watts_read(fake_gpu: FakeGpuMaker) -> None:
+    found = opened(fake_gpu())
+    assert found["gpu"] == "NVIDIA H100 80GB HBM3"
+    assert found["spec"] is not None
+    assert found["capability"] == [9, 0]
+    assert (found["driver"], found["vbios"], found["limit"]) == ("570.86.15", "96.00.89.00.01", 700_000)
+    assert found["idle"] == found["context"] == pytest.approx(73.0)
+    assert (found["source"], found["gain"]) == ("nvml", 0.05)
+    assert len(found["board"]) == 12
+    assert (found["shared_with"], found["joined"]) == (0, 0)
+    assert found["name"] == "cuda:0"
+
+
+def test_a_busy_gpu_is_refused_unless_shared(fake_gpu: FakeGpuMaker) -> None:
+    gpu = fake_gpu(processes=2)
+    assert "2 other process(es) compute on NVIDIA H100 80GB HBM3" in opened(gpu)["busy"]
+    assert opened(gpu, shared=True)["shared_with"] == 2
+
+
+def test_without_nvml_the_gpu_is_measured_without_watts(
+    fake_gpu: FakeGpuMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = fake_gpu()
+    gpu.variables["LD_LIBRARY_PATH"] = "/nonexistent"
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nonexistent")
+    found = opened(gpu)
+    assert found["source"] == "none"
+    assert found["idle"] is None
+    assert "nvml" in found["unreadable"]
+    assert len(found["board"]) == 12
