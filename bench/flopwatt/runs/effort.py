@@ -63,7 +63,7 @@ class Effort:
 
 
 EFFORT: Final[dict[str, Effort]] = {
-    "fast": Effort("fast", 1.0, False, 1, 0.0, 3.0, (3, 6), 5.0, 1, 0.01, 1),
+    "fast": Effort("fast", 0.5, False, 1, 0.0, 3.0, (3, 6), 5.0, 1, 0.01, 1),
     "normal": Effort("normal", 10.0, True, 2, 5.0, 60.0, (5, 10), 5.0, 2, 0.005, 3),
     "publish": Effort("publish", 10.0, True, 2, 10.0, 60.0, (10, 20), 10.0, 2, 0.0025, 5),
 }
