@@ -17,7 +17,8 @@ from rich.table import Table
 
 from flopwatt.measurement.case import measure_case
 from flopwatt.measurement.hardware import HardwareRig
-from flopwatt.runs.records import Case, RawMeasurement
+from flopwatt.runs.records import Case
+from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.stats import marks_in
 from gemmkernels import inputs, torch_mm
 from gemmkernels.problem import Problem

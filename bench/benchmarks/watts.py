@@ -29,7 +29,8 @@ from flopwatt.measurement.case import measure_case
 from flopwatt.measurement.simulation.loading import load_scenario
 from flopwatt.measurement.simulation.rig import SimulatedRig
 from flopwatt.runs.energy import judge
-from flopwatt.runs.records import Case, EffortName, RawMeasurement, Regime
+from flopwatt.runs.records import Case, EffortName, Regime
+from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.stats import Interval, across_processes, launch_time
 from gemmkernels.problem import Problem
 

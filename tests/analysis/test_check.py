@@ -12,7 +12,8 @@ import pytest
 from synthetic import header, measurement, record, segment
 
 from flopwatt.analysis.check import check
-from flopwatt.runs.records import Correctness, CounterTrace, End, Load, Record, SlowTrace
+from flopwatt.runs.records import Correctness, End, Record
+from flopwatt.runs.samples import CounterTrace, Load, SlowTrace
 from flopwatt.runs.store import RunFile
 
 END = End(at="x", reason="done")

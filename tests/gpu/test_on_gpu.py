@@ -12,7 +12,7 @@ import torch
 
 from flopwatt.measurement.device import choose
 from flopwatt.runs import gpus
-from flopwatt.runs.records import RawMeasurement
+from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.store import read
 from flopwatt.runs.tidy import load
 from gemmkernels import inputs, reference, torch_mm, triton_tiled

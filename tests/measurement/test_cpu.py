@@ -12,7 +12,7 @@ import torch
 
 import flopwatt
 from flopwatt.errors import InputError
-from flopwatt.runs.records import RawMeasurement
+from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.store import read
 from flopwatt.runs.tidy import load
 from gemmkernels.problem import Problem

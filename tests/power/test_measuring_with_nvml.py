@@ -14,7 +14,8 @@ from flopwatt.measurement.power.process import open_sampler
 from flopwatt.measurement.power.sampler import Sampler
 from flopwatt.measurement.rig import Prepared
 from flopwatt.measurement.timing_cpu import CpuTimer
-from flopwatt.runs.records import Case, Environment, Origin, RawMeasurement, SensorIdentity
+from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity
+from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.stats import launch_time
 from gemmkernels.problem import Problem
 

@@ -6,21 +6,17 @@ from pathlib import Path
 
 from flopwatt.runs.records import (
     Case,
-    CounterTrace,
     Environment,
-    Load,
     Planned,
-    PowerTrace,
-    RawMeasurement,
     Record,
     RunHeader,
     Segment,
     SensorIdentity,
     SuiteFact,
     Use,
-    Window,
     case_id,
 )
+from flopwatt.runs.samples import CounterTrace, Load, PowerTrace, RawMeasurement, Window
 from flopwatt.runs.store import RunWriter
 from gemmkernels.problem import Problem
 

@@ -7,7 +7,8 @@ import pytest
 from synthetic import MS, measurement
 
 from flopwatt.runs.energy import judge
-from flopwatt.runs.records import CounterTrace, PowerTrace, RawMeasurement, SensorIdentity, SlowTrace, Window
+from flopwatt.runs.records import SensorIdentity
+from flopwatt.runs.samples import CounterTrace, PowerTrace, RawMeasurement, SlowTrace, Window
 from flopwatt.runs.throttling import REASON_SW_POWER_CAP, fraction_with
 
 NVML = SensorIdentity(source="nvml")

@@ -7,8 +7,9 @@ import pytest
 
 from flopwatt.runs import beat, rhythm
 from flopwatt.runs.identification import Traces, identify
-from flopwatt.runs.records import CounterTrace, PowerTrace, SensorIdentity
+from flopwatt.runs.records import SensorIdentity
 from flopwatt.runs.rhythm import Changes, Unidentified
+from flopwatt.runs.samples import CounterTrace, PowerTrace
 
 NS = 1e9
 STEP_S = 2e-4

@@ -7,7 +7,8 @@ import pytest
 from synthetic import measurement
 
 from flopwatt.runs.energy import judge
-from flopwatt.runs.records import RawMeasurement, SensorIdentity
+from flopwatt.runs.records import SensorIdentity
+from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.settling import allowance
 from flopwatt.runs.stats import launch_time
 

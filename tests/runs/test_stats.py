@@ -9,7 +9,7 @@ import pytest
 from scipy import stats as scipy_stats
 from synthetic import MS, measurement
 
-from flopwatt.runs.records import Load, RawMeasurement, Window
+from flopwatt.runs.samples import Load, RawMeasurement, Window
 from flopwatt.runs.stats import (
     RUN_TO_RUN,
     Interval,

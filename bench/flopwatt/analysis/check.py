@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Final
 
 from flopwatt.runs import gpus
-from flopwatt.runs.records import RawMeasurement, Record, Segment, case_id
+from flopwatt.runs.records import Record, Segment, case_id
+from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, record_row
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flopwatt.runs.records import Case, RawMeasurement, SuiteFact
+from flopwatt.runs.records import Case, SuiteFact
+from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.stats import Interval, across_processes, launch_time, symmetric
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, run_rows

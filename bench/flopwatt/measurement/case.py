@@ -30,15 +30,8 @@ from flopwatt.runs.effort import (
     S,
 )
 from flopwatt.runs.energy import judge
-from flopwatt.runs.records import (
-    Case,
-    Correctness,
-    EnergyStatus,
-    RawMeasurement,
-    Regime,
-    Status,
-    Window,
-)
+from flopwatt.runs.records import Case, Correctness, EnergyStatus, Regime, Status
+from flopwatt.runs.samples import RawMeasurement, Window
 from flopwatt.runs.stats import launch_time
 from flopwatt.runs.throttling import REASON_SW_POWER_CAP
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from flopwatt.runs.records import ClockMap, Load
+from flopwatt.runs.samples import ClockMap, Load
 
 
 class TimedLoad(NamedTuple):

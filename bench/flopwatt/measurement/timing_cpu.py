@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flopwatt.measurement.clock import Clock
 from flopwatt.measurement.timing import TimedLoad
 from flopwatt.runs.effort import MS
-from flopwatt.runs.records import Load
+from flopwatt.runs.samples import Load
 
 WARM_LAUNCHES = 3
 WARM_NS = 50 * MS

@@ -16,7 +16,7 @@ import torch
 from flopwatt.measurement.clock import Clock
 from flopwatt.measurement.timing import TimedLoad
 from flopwatt.runs.effort import MS
-from flopwatt.runs.records import ClockMap, Load
+from flopwatt.runs.samples import ClockMap, Load
 
 ANCHOR_TRIES: Final = 7
 QUEUE_NS: Final = 20 * MS

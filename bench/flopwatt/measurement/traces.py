@@ -11,7 +11,7 @@ import msgspec
 from flopwatt.measurement.power.sampler import Samples
 from flopwatt.measurement.timing import TimedLoad
 from flopwatt.runs.effort import S
-from flopwatt.runs.records import CounterTrace, Load, PowerTrace, RawMeasurement, SlowTrace, Window
+from flopwatt.runs.samples import CounterTrace, Load, PowerTrace, RawMeasurement, SlowTrace, Window
 
 T = TypeVar("T")
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from flopwatt.runs.drift import FloatArray, Stretch
 from flopwatt.runs.effort import SENSOR_PERIODS, STEADY_POWER
-from flopwatt.runs.records import CounterTrace, EnergyStatus, PowerTrace, RawMeasurement, SensorIdentity, Window
+from flopwatt.runs.records import EnergyStatus, SensorIdentity
+from flopwatt.runs.samples import CounterTrace, PowerTrace, RawMeasurement, Window
 from flopwatt.runs.settling import allowance
 from flopwatt.runs.stats import Interval, launches_at, rate_interval
 from flopwatt.runs.throttling import REASON_HW_SLOWDOWN, REASON_THERMAL, fraction_with, thermal_violation_s

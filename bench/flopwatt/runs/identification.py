@@ -14,8 +14,9 @@ from typing import Final, TypeVar
 import numpy as np
 
 from flopwatt.runs.beat import covers_all_time
-from flopwatt.runs.records import CounterTrace, PowerTrace, SensorIdentity
+from flopwatt.runs.records import SensorIdentity
 from flopwatt.runs.rhythm import Changes, S, Unidentified, changes, counter_changes, on_rhythm, period
+from flopwatt.runs.samples import CounterTrace, PowerTrace
 from flopwatt.runs.sensor_response import Load, Response, fit
 
 UNIDENTIFIED: Final = "unidentified"

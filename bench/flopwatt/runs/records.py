@@ -12,6 +12,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
+from flopwatt.runs.frozen import Frozen
+from flopwatt.runs.samples import Measurement
 from gemmkernels.backend import ConfigValue
 from gemmkernels.problem import Problem
 
@@ -33,14 +35,7 @@ REGIMES: Final = ("burst", "sustained")
 EFFORTS: Final = ("fast", "normal", "publish")
 
 
-class _Frozen(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all records: immutable, by keyword; every field is written, absent ones take their default.
-
-    msgspec hands `kw_only` down to no subclass, so each one says it again.
-    """
-
-
-class SequenceItem(_Frozen, frozen=True, kw_only=True):
+class SequenceItem(Frozen, frozen=True, kw_only=True):
     """One GEMM of a `sequence` case, which replays a layer's GEMMs in order as one launch."""
 
     problem: Problem
@@ -48,7 +43,7 @@ class SequenceItem(_Frozen, frozen=True, kw_only=True):
     phase: Phase | None = None
 
 
-class Use(_Frozen, frozen=True, kw_only=True):
+class Use(Frozen, frozen=True, kw_only=True):
     """Where a case comes from: a suite, the GEMM's role in it, and how often one step runs it.
 
     dtype: the format that the suite was asked for, in which single GEMMs may differ from it. headline: counts towards
@@ -63,7 +58,7 @@ class Use(_Frozen, frozen=True, kw_only=True):
     headline: bool = True
 
 
-class Case(_Frozen, frozen=True, kw_only=True):
+class Case(Frozen, frozen=True, kw_only=True):
     """What is measured: a problem (or a sequence of them) by a backend under one regime.
 
     config: as planned, None lets the backend choose; as recorded, what ran. inputs: the distribution of A and B.
@@ -109,7 +104,7 @@ def case_id(case: Case) -> str:
     return hashlib.sha256(canonical).hexdigest()[:16]
 
 
-class Planned(_Frozen, frozen=True, kw_only=True):
+class Planned(Frozen, frozen=True, kw_only=True):
     """One entry of a plan: a case, where it is used, and which process of `--processes` measures it."""
 
     case_id: str
@@ -118,7 +113,7 @@ class Planned(_Frozen, frozen=True, kw_only=True):
     process: int = 0
 
 
-class SuiteFact(_Frozen, frozen=True, kw_only=True):
+class SuiteFact(Frozen, frozen=True, kw_only=True):
     """What a headline needs to know of a suite: its model, the tokens of one micro-batch, the layers it covers."""
 
     name: str
@@ -129,7 +124,7 @@ class SuiteFact(_Frozen, frozen=True, kw_only=True):
     description: str = ""
 
 
-class Policy(_Frozen, frozen=True, kw_only=True):
+class Policy(Frozen, frozen=True, kw_only=True):
     """How the run was asked for, beyond its cases. budget_s: None for no limit."""
 
     seed: int = 0
@@ -138,7 +133,7 @@ class Policy(_Frozen, frozen=True, kw_only=True):
     shared: bool = False
 
 
-class RunHeader(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="run"):
+class RunHeader(Frozen, frozen=True, kw_only=True, tag_field="type", tag="run"):
     """The first line: what was planned, before anything was measured."""
 
     schema: int
@@ -153,7 +148,7 @@ class RunHeader(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="run")
     licence: str | None = None
 
 
-class Environment(_Frozen, frozen=True, kw_only=True):
+class Environment(Frozen, frozen=True, kw_only=True):
     """The machine and software of a segment. Names no host, user or path; a board only by the hash of its UUID.
 
     gpu: the driver's name for it, or the CPU model on a CPU. spec: key in the table of known GPUs, None if unknown.
@@ -175,14 +170,14 @@ class Environment(_Frozen, frozen=True, kw_only=True):
     cpu: str | None = None
     cpu_threads: int | None = None
     os: str | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = msgspec.field(default_factory=dict)
     mig: bool | None = None
     shared_with: int | None = None
     monitoring: tuple[str, ...] = ()
-    unreadable: dict[str, str] = {}
+    unreadable: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class SensorIdentity(_Frozen, frozen=True, kw_only=True):
+class SensorIdentity(Frozen, frozen=True, kw_only=True):
     """What is known of the power sensor. None where it could not be told.
 
     source: `nvml`, `rapl`, `simulated`, `none`. method: how it was learnt. gain_uncertainty: relative, common to all
@@ -210,7 +205,7 @@ class SensorIdentity(_Frozen, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class Segment(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="segment"):
+class Segment(Frozen, frozen=True, kw_only=True, tag_field="type", tag="segment"):
     """One line at each start or resume of a run: where its records come from. idle_w: mean watts before any load."""
 
     segment: int
@@ -222,7 +217,7 @@ class Segment(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="segment
     idle_context_w: float | None = None
 
 
-class Correctness(_Frozen, frozen=True, kw_only=True):
+class Correctness(Frozen, frozen=True, kw_only=True):
     """Outcome of the check before timing. relative_error: None when it was infinite or not a number."""
 
     relative_error: float | None
@@ -230,123 +225,7 @@ class Correctness(_Frozen, frozen=True, kw_only=True):
     method: str
 
 
-def _parallel(trace: object, *columns: tuple[int | None, ...]) -> None:
-    """Raises ValueError where a trace's arrays differ in length: no later arithmetic could tell which is short."""
-    if len({len(column) for column in columns}) > 1:
-        raise ValueError(f"the arrays of a {type(trace).__name__} differ in length")
-
-
-class Load(_Frozen, frozen=True, kw_only=True):
-    """One gap-free stretch of launches. launches[i] have completed at t_ns[i]; the first mark is the start, 0."""
-
-    t_ns: tuple[int, ...]
-    launches: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        _parallel(self, self.t_ns, self.launches)
-
-
-class Window(_Frozen, frozen=True, kw_only=True):
-    """The part of a load, by its index, that counts: after warm-up or settling."""
-
-    load: int
-    start_ns: int
-    end_ns: int
-
-
-class CounterTrace(_Frozen, frozen=True, kw_only=True):
-    """The energy counter at each reading where its value had changed, the first reading included.
-
-    The change happened in (before_ns[i], t_ns[i]]: before_ns is when the previous value was last seen.
-    """
-
-    before_ns: tuple[int, ...]
-    t_ns: tuple[int, ...]
-    energy_mj: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        _parallel(self, self.before_ns, self.t_ns, self.energy_mj)
-
-
-class PowerTrace(_Frozen, frozen=True, kw_only=True):
-    """Power and state of the GPU, polled. None where a quantity was not readable at that instant."""
-
-    t_ns: tuple[int, ...]
-    instant_mw: tuple[int | None, ...] = ()
-    average_mw: tuple[int | None, ...] = ()
-    clock_mhz: tuple[int | None, ...] = ()
-    temp_c: tuple[int | None, ...] = ()
-    reasons: tuple[int | None, ...] = ()
-
-    def __post_init__(self) -> None:
-        columns = (self.instant_mw, self.average_mw, self.clock_mhz, self.temp_c, self.reasons)
-        _parallel(self, self.t_ns, *(column for column in columns if column))
-
-
-class SlowTrace(_Frozen, frozen=True, kw_only=True):
-    """Quantities read about once a second: the enforced limit, and nanoseconds spent throttled since driver load."""
-
-    t_ns: tuple[int, ...]
-    power_limit_mw: tuple[int | None, ...] = ()
-    power_violation_ns: tuple[int | None, ...] = ()
-    thermal_violation_ns: tuple[int | None, ...] = ()
-    memory_clock_mhz: tuple[int | None, ...] = ()
-
-    def __post_init__(self) -> None:
-        columns = (self.power_limit_mw, self.power_violation_ns, self.thermal_violation_ns, self.memory_clock_mhz)
-        _parallel(self, self.t_ns, *(column for column in columns if column))
-
-
-class ClockMap(_Frozen, frozen=True, kw_only=True):
-    """How device time was laid on CLOCK_MONOTONIC: two anchors, each an instant known to ± its half-width.
-
-    drift_ns: disagreement of the two anchors over the load, after which marks were interpolated linearly.
-    """
-
-    first_half_width_ns: int
-    last_half_width_ns: int
-    drift_ns: int
-
-
-class RawMeasurement(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
-    """Raw samples of one case. unreadable: quantity → the NVML code or the reason.
-
-    flags: `over_25_ms`, a burst whose one launch is longer; `power_cap`, a burst during which the cap acted;
-    `not_steady`; `shared`, beside another process on the GPU; `not_captured`, launched without a CUDA graph.
-    """
-
-    timer: str
-    origin_ns: int
-    loads: tuple[Load, ...]
-    windows: tuple[Window, ...]
-    operand_sets: int = 1
-    clock_map: ClockMap | None = None
-    counter: CounterTrace | None = None
-    power: PowerTrace | None = None
-    slow: SlowTrace | None = None
-    sensor_source: str | None = None
-    flags: tuple[str, ...] = ()
-    unreadable: dict[str, str] = {}
-
-    def __post_init__(self) -> None:
-        for window in self.windows:
-            if not 0 <= window.load < len(self.loads) or window.end_ns <= window.start_ns:
-                raise ValueError("a window of a load that is not there, or that ends before it starts")
-
-
-class AggregateMeasurement(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="aggregate"):
-    """What someone else's table says of a case; imports only. Seconds for one GEMM, watts of the board."""
-
-    time_s: Annotated[float, msgspec.Meta(gt=0)]
-    power_w: float | None = None
-    power_limit_w: float | None = None
-    window_s: float | None = None
-
-
-Measurement: TypeAlias = RawMeasurement | AggregateMeasurement
-
-
-class Record(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="record"):
+class Record(Frozen, frozen=True, kw_only=True, tag_field="type", tag="record"):
     """One measured case, or why there is none. `status` judges time and correctness, `energy_status` the watts.
 
     settings: process-wide settings in force (TF32, reduced-precision accumulation, threads).
@@ -365,12 +244,12 @@ class Record(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="record")
     energy_status: EnergyStatus = "unsupported"
     energy_reason: str | None = None
     correctness: Correctness | None = None
-    settings: dict[str, str] = {}
-    input_audit: dict[str, float] = {}
+    settings: dict[str, str] = msgspec.field(default_factory=dict)
+    input_audit: dict[str, float] = msgspec.field(default_factory=dict)
     measurement: Measurement | None = None
 
 
-class Event(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="event"):
+class Event(Frozen, frozen=True, kw_only=True, tag_field="type", tag="event"):
     """Something a reader should know: throttling, a worker replaced, a warning."""
 
     at: str
@@ -379,7 +258,7 @@ class Event(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="event"):
     case_id: str | None = None
 
 
-class End(_Frozen, frozen=True, kw_only=True, tag_field="type", tag="end"):
+class End(Frozen, frozen=True, kw_only=True, tag_field="type", tag="end"):
     """Why measuring stopped. A file without one was cut off."""
 
     at: str

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from flopwatt.runs.records import CounterTrace, PowerTrace
+from flopwatt.runs.samples import CounterTrace, PowerTrace
 from flopwatt.runs.sensor_response import FloatArray
 
 S: Final = 1e-9

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from flopwatt.runs.records import RawMeasurement
+from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.throttling import REASON_SW_POWER_CAP, fraction_with
 
 LEAKAGE_PER_C: Final = 1e-3

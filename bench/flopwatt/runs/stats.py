@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from flopwatt.runs.drift import FloatArray, Stretch, mean_rate, relative_half_width
-from flopwatt.runs.records import Load, RawMeasurement, Window
+from flopwatt.runs.samples import Load, RawMeasurement, Window
 from flopwatt.runs.settling import allowance
 
 Z975: Final = 1.959964

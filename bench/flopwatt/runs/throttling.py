@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from flopwatt.runs.records import RawMeasurement, Window
+from flopwatt.runs.samples import RawMeasurement, Window
 
 REASON_SW_POWER_CAP: Final = 0x4
 REASON_THERMAL: Final = 0x20 | 0x40

@@ -11,15 +11,8 @@ import numpy as np
 
 from flopwatt.runs import gpus
 from flopwatt.runs.energy import judge
-from flopwatt.runs.records import (
-    ENERGY_USABLE,
-    AggregateMeasurement,
-    Case,
-    RawMeasurement,
-    Record,
-    Segment,
-    Use,
-)
+from flopwatt.runs.records import ENERGY_USABLE, Case, Record, Segment, Use
+from flopwatt.runs.samples import AggregateMeasurement, RawMeasurement
 from flopwatt.runs.stats import Interval, launch_time
 from flopwatt.runs.store import RunFile, read
 from flopwatt.runs.throttling import REASON_SW_POWER_CAP, REASON_THERMAL, fraction_with

@@ -6,7 +6,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from flopwatt.measurement.power.sampler import Samples
 from flopwatt.measurement.power.sensor import PowerReading, SlowReading
-from flopwatt.runs.records import CounterTrace, PowerTrace, SlowTrace
+from flopwatt.runs.samples import CounterTrace, PowerTrace, SlowTrace
 
 MS: Final = 1_000_000
 S: Final = 1_000_000_000

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from flopwatt.runs.records import CounterTrace, PowerTrace, SlowTrace
+from flopwatt.runs.samples import CounterTrace, PowerTrace, SlowTrace
 
 
 class Samples(msgspec.Struct, frozen=True, kw_only=True):

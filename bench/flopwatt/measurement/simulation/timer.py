@@ -12,7 +12,7 @@ from flopwatt.measurement.simulation.gpu import SimulatedGpu
 from flopwatt.measurement.simulation.kernel import Kernel
 from flopwatt.measurement.simulation.timeline import Floats
 from flopwatt.measurement.timing import TimedLoad
-from flopwatt.runs.records import ClockMap, Load
+from flopwatt.runs.samples import ClockMap, Load
 
 WARM_UP_S: Final = 0.02
 PUMP_NS: Final = 4_000_000

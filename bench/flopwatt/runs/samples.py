@@ -1,0 +1,125 @@
+"""What one measurement holds: raw samples, as parallel integer arrays, or what somebody else's table says."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from flopwatt.runs.frozen import Frozen
+
+
+def _parallel(trace: object, *columns: tuple[int | None, ...]) -> None:
+    """Raises ValueError where a trace's arrays differ in length: no later arithmetic could tell which is short."""
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError(f"the arrays of a {type(trace).__name__} differ in length")
+
+
+class Load(Frozen, frozen=True, kw_only=True):
+    """One gap-free stretch of launches. launches[i] have completed at t_ns[i]; the first mark is the start, 0."""
+
+    t_ns: tuple[int, ...]
+    launches: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _parallel(self, self.t_ns, self.launches)
+
+
+class Window(Frozen, frozen=True, kw_only=True):
+    """The part of a load, by its index, that counts: after warm-up or settling."""
+
+    load: int
+    start_ns: int
+    end_ns: int
+
+
+class CounterTrace(Frozen, frozen=True, kw_only=True):
+    """The energy counter at each reading where its value had changed, the first reading included.
+
+    The change happened in (before_ns[i], t_ns[i]]: before_ns is when the previous value was last seen.
+    """
+
+    before_ns: tuple[int, ...]
+    t_ns: tuple[int, ...]
+    energy_mj: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _parallel(self, self.before_ns, self.t_ns, self.energy_mj)
+
+
+class PowerTrace(Frozen, frozen=True, kw_only=True):
+    """Power and state of the GPU, polled. None where a quantity was not readable at that instant."""
+
+    t_ns: tuple[int, ...]
+    instant_mw: tuple[int | None, ...] = ()
+    average_mw: tuple[int | None, ...] = ()
+    clock_mhz: tuple[int | None, ...] = ()
+    temp_c: tuple[int | None, ...] = ()
+    reasons: tuple[int | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = (self.instant_mw, self.average_mw, self.clock_mhz, self.temp_c, self.reasons)
+        _parallel(self, self.t_ns, *(column for column in columns if column))
+
+
+class SlowTrace(Frozen, frozen=True, kw_only=True):
+    """Quantities read about once a second: the enforced limit, and nanoseconds spent throttled since driver load."""
+
+    t_ns: tuple[int, ...]
+    power_limit_mw: tuple[int | None, ...] = ()
+    power_violation_ns: tuple[int | None, ...] = ()
+    thermal_violation_ns: tuple[int | None, ...] = ()
+    memory_clock_mhz: tuple[int | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = (self.power_limit_mw, self.power_violation_ns, self.thermal_violation_ns, self.memory_clock_mhz)
+        _parallel(self, self.t_ns, *(column for column in columns if column))
+
+
+class ClockMap(Frozen, frozen=True, kw_only=True):
+    """How device time was laid on CLOCK_MONOTONIC: two anchors, each an instant known to ± its half-width.
+
+    drift_ns: disagreement of the two anchors over the load, after which marks were interpolated linearly.
+    """
+
+    first_half_width_ns: int
+    last_half_width_ns: int
+    drift_ns: int
+
+
+class RawMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
+    """Raw samples of one case. unreadable: quantity → the NVML code or the reason.
+
+    flags: `over_25_ms`, a burst whose one launch is longer; `power_cap`, a burst during which the cap acted;
+    `not_steady`; `shared`, beside another process on the GPU; `not_captured`, launched without a CUDA graph.
+    """
+
+    timer: str
+    origin_ns: int
+    loads: tuple[Load, ...]
+    windows: tuple[Window, ...]
+    operand_sets: int = 1
+    clock_map: ClockMap | None = None
+    counter: CounterTrace | None = None
+    power: PowerTrace | None = None
+    slow: SlowTrace | None = None
+    sensor_source: str | None = None
+    flags: tuple[str, ...] = ()
+    unreadable: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for window in self.windows:
+            if not 0 <= window.load < len(self.loads) or window.end_ns <= window.start_ns:
+                raise ValueError("a window of a load that is not there, or that ends before it starts")
+
+
+class AggregateMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="aggregate"):
+    """What someone else's table says of a case; imports only. Seconds for one GEMM, watts of the board."""
+
+    time_s: Annotated[float, msgspec.Meta(gt=0)]
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    window_s: float | None = None
+
+
+Measurement: TypeAlias = RawMeasurement | AggregateMeasurement
