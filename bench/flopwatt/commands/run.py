@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
@@ -84,7 +85,7 @@ def resume(target: Target, path: Path, budget_s: float | None, console: Console,
             log.print(f"{path}: cut off a torn last line of {removed} bytes")
         policy = before.header.policy
         if budget_s is not None:
-            policy = Policy(seed=policy.seed, processes=policy.processes, budget_s=budget_s, shared=policy.shared)
+            policy = msgspec.structs.replace(policy, budget_s=budget_s)
         pending = _pending(before)
         if not pending:
             log.print(f"{path}: nothing left to measure")

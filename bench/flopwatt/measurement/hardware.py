@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,10 @@ IDLE_S: Final = 1.0
 
 IDLE_SETTLE_S: Final = 0.5
 """What a sensor may take to show that a context was made: its rise and its reporting delay together."""
+
+BUSY_TRIES: Final = 4
+BUSY_WAIT_S: Final = 0.5
+"""A process that has just ended, such as the worker before this one, may still be listed for a moment."""
 
 GAIN_UNCERTAINTY: Final = 0.05
 """Relative; the accuracy usually quoted for NVIDIA's board sensors. No bound: −6 % to +11 % have been seen (Yang,
@@ -68,6 +73,11 @@ class HardwareRig:
         # Without the prefix, which differs for a MIG slice: NVML is asked for either.
         uuid = str(torch.cuda.get_device_properties(device.index).uuid)
         facts = _facts(uuid)
+        for _ in range(BUSY_TRIES):
+            if shared or not facts.other_processes:
+                break
+            time.sleep(BUSY_WAIT_S)
+            facts = _facts(uuid)
         if facts.other_processes and not shared:
             raise DeviceBusy(
                 f"{facts.other_processes} other process(es) compute on {device.name}: wait for them, "
