@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import triton
 import triton.language as tl
 
 from gemmkernels.backend import Config, Device, Launch, Operands
 from gemmkernels.problem import DTYPE_BYTES, Problem
+from gemmkernels.triton_call import KernelCall, launcher
 
 SUMMARY = "Triton, one program a tile of C, pointer tiles: sm_80 and later"
 
@@ -246,10 +247,8 @@ def _tiles(problem: Problem, device: Device) -> tuple[Tile, ...]:
     return AMPERE_16BIT if (device.capability or (0, 0)) < (9, 0) else HOPPER_16BIT
 
 
-def arguments(
-    problem: Problem, operands: Operands, config: Config
-) -> tuple[tuple[int], tuple[Any, ...], dict[str, Any]]:
-    """Grid, positional and keyword arguments of `tiled_gemm`."""
+def calls(problem: Problem, operands: Operands, config: Config, device: Device) -> Sequence[KernelCall]:
+    """One launch of `tiled_gemm`: a program for each tile of each pair."""
     a, b, out = operands.a, operands.b, operands.out
     (a_batch, *a_strides), (b_batch, *b_strides), (c_batch, c_row, _) = (
         t.stride() if len(t.stride()) == 3 else (0, *t.stride()) for t in (a, b, out)
@@ -266,14 +265,9 @@ def arguments(
         enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
     )
     strides = (a_batch, *a_strides, b_batch, *b_strides, c_batch, c_row)
-    return (tiles * problem.batch,), (a, b, out, *sizes, *strides), meta
+    return (KernelCall(tiled_gemm, (tiles * problem.batch,), (a, b, out, *sizes, *strides), meta),)
 
 
 def prepare(problem: Problem, config: Config, device: Device) -> Launch:
     """A launcher on the current CUDA device and stream; the first launch compiles, a second or so."""
-
-    def launch(operands: Operands) -> None:
-        grid, positional, meta = arguments(problem, operands, config)
-        tiled_gemm[grid](*positional, **meta)
-
-    return launch
+    return launcher(calls, problem, config, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
-from gemmkernels import triton_tiled
 from gemmkernels.backend import Config, Device, Operands
 from gemmkernels.inputs import TORCH_DTYPES
 from gemmkernels.problem import Problem
+from gemmkernels.triton_call import CallsOf, KernelCall
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
@@ -96,10 +96,10 @@ def absent_operands(problem: Problem) -> Operands:
     return Operands(a, b, AbsentTensor(TORCH_DTYPES[problem.out_dtype], (*lead, problem.m, problem.n)))  # type: ignore[arg-type]
 
 
-def compile_kernel(kernel: Any, capability: int, positional: Sequence[Any], meta: Mapping[str, Any]) -> Compiled:
-    """Compile `kernel` for `capability` with the arguments of a launch, specialised as the launch would."""
+def compile_call(call: KernelCall, capability: int) -> Compiled:
+    """Compile one launch's kernel for `capability`, specialised as the launch would."""
     with absent_gpu(capability):
-        compiled = kernel.warmup(*positional, grid=(1,), **meta)
+        compiled = call.compile()
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "kernel.cubin"
         cubin.write_bytes(compiled.asm["cubin"])
@@ -111,10 +111,10 @@ def compile_kernel(kernel: Any, capability: int, positional: Sequence[Any], meta
     return Compiled(registers, stack + local, compiled.metadata.shared, sass)
 
 
-def compile_tiled(problem: Problem, config: Config, capability: int) -> Compiled:
-    """`triton_tiled`'s kernel for one problem and configuration."""
-    _, positional, meta = triton_tiled.arguments(problem, absent_operands(problem), config)
-    return compile_kernel(triton_tiled.tiled_gemm, capability, positional, meta)
+def compile_first(calls: CallsOf, problem: Problem, config: Config, capability: int) -> Compiled:
+    """The first kernel that a module's `calls` launches for one problem and configuration."""
+    device = DEVICES[capability]
+    return compile_call(calls(problem, absent_operands(problem), config, device)[0], capability)
 
 
 def _run(tool: str, *arguments: object) -> str:

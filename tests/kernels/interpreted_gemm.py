@@ -1,4 +1,4 @@
-"""Runs `triton_tiled` in Triton's interpreter over the cases on standard input, one JSON object a line each way.
+"""Runs Triton backends in the interpreter over the cases on standard input, one JSON object a line each way.
 
 A program of its own because the interpreter is chosen while Triton is imported, and for the whole process.
 """
@@ -15,8 +15,7 @@ import numpy as np
 import triton.language as tl
 from triton.runtime import interpreter
 
-from gemmkernels import triton_tiled
-from gemmkernels.backend import Device
+from gemmkernels.backend import Device, load
 from gemmkernels.inputs import make_operands
 from gemmkernels.problem import Problem
 from gemmkernels.reference import check
@@ -41,9 +40,10 @@ interpreter.InterpreterBuilder.create_dot = dot_of_widened
 
 for line in sys.stdin:
     case = json.loads(line)
+    backend = load(case["backend"])
     problem = Problem(**case["problem"])
     operands = make_operands(problem, CPU, distribution=case.get("distribution", "normal"))[0]
-    config = case.get("config") or triton_tiled.configs(problem, CPU)[0]
-    found = check(problem, triton_tiled.prepare(problem, config, CPU), operands)
-    refusal = triton_tiled.supports(problem, CPU)
+    config = case.get("config") or backend.configs(problem, CPU)[0]
+    found = check(problem, backend.prepare(problem, config, CPU), operands)
+    refusal = backend.supports(problem, CPU)
     print(json.dumps({"error": found.relative_error, "bound": found.bound, "refusal": refusal}), flush=True)

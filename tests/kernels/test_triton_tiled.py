@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
-from compiling import DEVICES, Compiled, absent_operands, compile_tiled
+from compiling import DEVICES, Compiled, absent_operands, compile_first
+from interpreting import interpret
 
 from gemmkernels import triton_tiled
 from gemmkernels.backend import Config, Device
@@ -54,27 +50,7 @@ INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, dict]:
     """Results of all `INTERPRETED` cases, from one process that has Triton interpret."""
-    script = Path(__file__).with_name("interpreted_gemm.py")
-    lines = [
-        json.dumps({"problem": _fields(problem), "config": dict(config) if config else None})
-        for problem, config in INTERPRETED.values()
-    ]
-    source = Path(triton_tiled.__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, script],
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(source)},
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(zip(INTERPRETED, map(json.loads, done.stdout.splitlines()), strict=True))
-
-
-def _fields(problem: Problem) -> dict:
-    names = ("m", "n", "k", "batch", "dtype", "out_dtype", "layout")
-    return {name: getattr(problem, name) for name in names}
+    return interpret("triton-tiled", INTERPRETED)
 
 
 @pytest.mark.parametrize("name", INTERPRETED)
@@ -149,17 +125,17 @@ def test_what_exceeds_shared_memory_is_left_out():
 def test_masks_are_left_out_only_where_nothing_hangs_over(ragged: str):
     """A missing mask reads past the end of an operand: often unpunished, so the results do not tell."""
     problem = Problem(**{"m": 128, "n": 128, "k": 128, ragged: 120})
-    _, _, meta = triton_tiled.arguments(problem, absent_operands(problem), SMALL)
-    even = {name: meta[f"EVEN_{name.upper()}"] for name in "mnk"}
+    (call,) = triton_tiled.calls(problem, absent_operands(problem), SMALL, DEVICES[80])
+    even = {name: call.meta[f"EVEN_{name.upper()}"] for name in "mnk"}
     assert even == {name: name != ragged for name in "mnk"}
 
 
 def test_large_batches_stay_on_the_grid_axis_that_holds_them():
     problem = Problem(64, 64, 64, batch=100_000)
     config = triton_tiled.configs(problem, DEVICES[90])[0]
-    grid, _, _ = triton_tiled.arguments(problem, absent_operands(problem), config)
+    (call,) = triton_tiled.calls(problem, absent_operands(problem), config, DEVICES[90])
     block_m, block_n, *_ = _tile(config)
-    assert grid == (100_000 * math.ceil(64 / block_m) * math.ceil(64 / block_n),)
+    assert call.grid == (100_000 * math.ceil(64 / block_m) * math.ceil(64 / block_n),)
 
 
 def _multiplier(problem: Problem, config: Config, capability: int) -> str:
@@ -191,7 +167,7 @@ def _assert_sound(compiled: Compiled, problem: Problem, config: Config, capabili
 def test_the_default_compiles_without_spills_to_tensor_cores(capability: int, registers: int):
     problem = Problem(8192, 8192, 8192, dtype="bf16", layout="nt")
     config = triton_tiled.configs(problem, DEVICES[capability])[0]
-    compiled = compile_tiled(problem, config, capability)
+    compiled = compile_first(triton_tiled.calls, problem, config, capability)
     _assert_sound(compiled, problem, config, capability)
     assert compiled.stack_bytes == 0
     assert compiled.registers <= registers
@@ -205,7 +181,7 @@ def test_every_default_compiles_without_spills(capability: int, dtype: str, layo
     for m, n, k in ((8192, 8192, 8192), (1024, 1024, 8192), (16, 8192, 8192), (8192, 16, 8192)):
         problem = Problem(m, n, k, dtype=dtype, layout=layout)
         config = triton_tiled.configs(problem, DEVICES[capability])[0]
-        compiled = compile_tiled(problem, config, capability)
+        compiled = compile_first(triton_tiled.calls, problem, config, capability)
         _assert_sound(compiled, problem, config, capability)
         assert compiled.stack_bytes <= 8, (problem.shape, config)
 
@@ -219,7 +195,7 @@ def test_ragged_sizes_spill_next_to_nothing(capability: int, dtype: str, layout:
     for size in (8272, 8191):
         problem = Problem(size, size, size, dtype=dtype, layout=layout)
         config = triton_tiled.configs(problem, DEVICES[capability])[0]
-        compiled = compile_tiled(problem, config, capability)
+        compiled = compile_first(triton_tiled.calls, problem, config, capability)
         assert compiled.stack_bytes <= 32, (problem.shape, config, compiled.stack_bytes)
         assert compiled.instructions(_multiplier(problem, config, capability)) > 0
         assert compiled.shared_bytes <= DEVICES[capability].shared_memory_bytes
