@@ -5,6 +5,7 @@
 VENV ?= .venv
 ARGS ?= --suite quick
 WORKERS ?= 2
+INPUTS ?= 1000000
 export VENV PYTHON
 
 # Any Python can start the set-up, which then looks for the best one itself.
@@ -15,7 +16,7 @@ PY = $(VENV)/bin/python
 # One thread a test process: torch would otherwise start as many threads as cores in each of them.
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS)
 
-.PHONY: run test test-slow test-gpu check bench clean
+.PHONY: run test test-slow test-gpu check bench fuzz clean
 
 run:
 	$(SETUP) measure
@@ -39,6 +40,11 @@ check:
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+# INPUTS: how many, over all readers of foreign input. Two processes; failing inputs are kept in fuzz-findings/.
+fuzz:
+	$(SETUP) dev
+	$(PY) tests/fuzz/fuzz.py --inputs $(INPUTS)
 
 bench:
 	$(SETUP) dev

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-"""Unicode categories that move the cursor, reverse the reading direction or show nothing."""
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that move the cursor, reverse the reading direction, show nothing or are not assigned."""
 
 
 _FOLDERS = re.compile(r"""(?:(?<![\w./:])|(?<=-[IL]))/(?:[^\s/:'"]+/)+""")
@@ -27,3 +27,8 @@ def printable(text: str) -> str:
 
 def _code(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def shortened(text: str, limit: int = 300) -> str:
+    """`text`, or its beginning and an ellipsis: what a file holds may be quoted in a message, but not all of it."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -207,3 +207,15 @@ print(len(table))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "1", done.stderr
+
+
+def test_bytes_that_are_not_text_are_one_short_line(tmp_path: Path):
+    path = tmp_path / "run.jsonl"
+    lines = (Path(__file__).parent / "golden" / "schema-1.jsonl").read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], lines[1].replace(b'"segment"', b'"\xffegment"', 1), *lines[2:]]))
+    with pytest.raises(RunFileError, match="line 2 is broken"):
+        read(path)
+    path.write_bytes(lines[0] + b'{"type":"record","' + b"x" * 100_000 + b'":1}\n' + lines[1])
+    with pytest.raises(RunFileError, match="line 2 is broken") as refused:
+        read(path)
+    assert len(str(refused.value)) < 500 + len(str(path))

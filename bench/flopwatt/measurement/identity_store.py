@@ -40,7 +40,8 @@ def recall(board_id: str | None, version: str | None, source: str) -> SensorIden
         return None
     try:
         stored = msgspec.json.decode(_path(board_id, version).read_bytes(), type=_Stored)
-    except (OSError, RuntimeError, msgspec.MsgspecError):  # RuntimeError: a user without a home
+    # RuntimeError: a user without a home; ValueError: bytes that are not UTF-8.
+    except (OSError, RuntimeError, ValueError, msgspec.MsgspecError):
         return None
     if not _plausible(stored.identity):
         return None

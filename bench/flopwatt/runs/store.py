@@ -25,6 +25,7 @@ from flopwatt.runs.records import (
     decode,
     encode,
 )
+from flopwatt.text import shortened
 
 MAX_LINE_BYTES: Final = 64 * 2**20
 """The longest line read: a header with a plan of tens of thousands of cases is far below it."""
@@ -87,12 +88,13 @@ def read(path: str | Path) -> RunFile:
     for number, line, complete in _lines(path):
         try:
             parsed = _parse(line, path, number)
-        except msgspec.DecodeError as error:  # ValidationError is one of these
+        # ValidationError is a DecodeError; bytes in a string that are not UTF-8 are neither.
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if not complete:
                 torn = True
                 break
             raise RunFileError(
-                f"{path}: line {number} is broken ({error}): restore the file or delete that line"
+                f"{path}: line {number} is broken ({shortened(str(error))}): restore the file or delete that line"
             ) from None
         if parsed is None:
             continue

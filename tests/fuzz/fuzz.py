@@ -1,0 +1,138 @@
+"""Coverage-guided fuzzing of every reader of foreign input, by Atheris and libFuzzer.
+
+    python tests/fuzz/fuzz.py                          a million inputs, spread over all readers
+    python tests/fuzz/fuzz.py --inputs 5000 suite      fewer, and only these readers
+
+An input fails that raises anything but FlopwattError, takes over 5 s or 1 GB, starts a process, opens a connection, or
+writes a file outside the reader's own folder. It is kept, its path printed, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import readers
+
+TIMEOUT_S = 5
+MEMORY_MB = 1024
+MAX_INPUT_BYTES = 16384
+
+FORBIDDEN = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn", "socket.connect"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def fuzz_one(name: str, inputs: int, found: Path) -> None:
+    """Fuzzes one reader in this process, which ends with it."""
+    import atheris
+
+    with atheris.instrument_imports(include=["flopwatt", "gemmkernels"]):
+        for module in readers.MODULES:
+            importlib.import_module(module)
+
+    # The kernel's own memory file system where there is one: a file is written for each input.
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=base))
+    os.environ["XDG_CACHE_HOME"] = os.environ["XDG_DATA_HOME"] = str(folder)
+    tempfile.tempdir = str(folder)
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    reader = readers.READERS[name]
+    for number, seed in enumerate(reader.seeds()):
+        (corpus / f"seed-{number}").write_bytes(seed[:MAX_INPUT_BYTES])
+    words = folder / "words"
+    words.write_text("".join(f'"{_escaped(word)}"\n' for word in reader.words))
+    path = folder / f"input{reader.suffix}"
+    watch(folder)
+    atheris.Setup(
+        [
+            sys.argv[0], str(corpus), f"-runs={inputs}", f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={MEMORY_MB}",
+            f"-max_len={MAX_INPUT_BYTES}", f"-dict={words}", f"-artifact_prefix={found / name}-", "-seed=1",
+            "-print_final_stats=1", "-verbosity=0",
+        ],
+        lambda data: readers.read(reader, path, data),
+    )  # fmt: skip
+    atheris.Fuzz()
+
+
+def _escaped(word: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in word.encode())
+
+
+def watch(folder: Path) -> None:
+    """From now on this process may start nothing, connect nowhere, and write to `folder` alone."""
+    own = str(folder)
+
+    def audit(event: str, arguments: tuple[object, ...]) -> None:
+        if event in FORBIDDEN:
+            raise readers.Finding(f"{event} {arguments!r}")
+        if event == "open":
+            name, _, flags = arguments
+            writes = isinstance(flags, int) and flags & WRITING
+            if writes and isinstance(name, str | bytes) and not os.fsdecode(name).startswith((own, "/dev/null")):
+                raise readers.Finding(f"writes to {name!r}")
+
+    sys.addaudithook(audit)
+
+
+def fuzz_all(names: list[str], inputs: int, found: Path) -> int:
+    """Each reader in a process of its own, two at a time; 1 where any input failed."""
+    total = sum(readers.READERS[name].weight for name in names)
+
+    def one(name: str) -> bool:
+        share = math.ceil(inputs * readers.READERS[name].weight / total)
+        begun = time.monotonic()
+        command = [sys.executable, __file__, "--inputs", str(share), "--found", str(found), "--only", name]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+        )
+        said = [line for line in done.stdout.splitlines() if not line.startswith(("INFO:", "WARNING:"))]
+        stats = dict(line.removeprefix("stat::").split(":", 1) for line in said if line.startswith("stat::"))
+        run = int(stats.get("number_of_executed_units", 0))
+        peak_mb = int(stats.get("peak_rss_mb", 0))
+        slowest_s = int(stats.get("slowest_unit_time_sec", 0))
+        verdict = "ok" if done.returncode == 0 and run >= share else "FAILED"
+        print(
+            f"{name:<16} {run:>9} inputs {time.monotonic() - begun:7.1f} s"
+            f"  slowest {slowest_s} s  peak {peak_mb:4d} MB  {verdict}",
+            flush=True,
+        )
+        if verdict == "FAILED":
+            print("\n".join(said)[-4000:])
+        return verdict == "ok"
+
+    with ThreadPoolExecutor(2) as pool:
+        return 0 if all(list(pool.map(one, names))) else 1
+
+
+def main() -> int:
+    """Parses the words above."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("readers", nargs="*", default=list(readers.READERS), metavar="READER")
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="in all, over all readers")
+    parser.add_argument("--found", type=Path, default=Path("fuzz-findings"), help="where failing inputs are kept")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if unknown := set(words.readers) - set(readers.READERS):
+        parser.error(f"no reader {', '.join(sorted(unknown))}: choose from {', '.join(readers.READERS)}")
+    if words.only:
+        fuzz_one(words.only, words.inputs, words.found)
+        return 0
+    words.found.mkdir(parents=True, exist_ok=True)
+    code = fuzz_all(words.readers, words.inputs, words.found.resolve())
+    if not any(words.found.iterdir()):
+        shutil.rmtree(words.found)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
