@@ -14,13 +14,15 @@ from synthetic import H100, header, measurement, record, segment
 
 from flopwatt.analysis.processes import merge
 from flopwatt.analysis.report.terminal import run_view
-from flopwatt.runs.records import Event, Record, Segment
+from flopwatt.runs.records import End, Event, Record, Segment
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import run_rows
 
 
-def text(*records: Record, events: tuple[Event, ...] = (), machine: Segment | None = None) -> str:
-    run = RunFile(Path("x"), header(records), (machine or segment(),), records, events)
+def text(
+    *records: Record, events: tuple[Event, ...] = (), machine: Segment | None = None, end: End | None = None
+) -> str:
+    run = RunFile(Path("x"), header(records), (machine or segment(),), records, events, end)
     out = io.StringIO()
     Console(file=out, width=200, color_system=None, highlight=False).print(run_view(run))
     return out.getvalue()
@@ -46,6 +48,16 @@ def test_rows_without_watts_have_dashes_and_one_reason_for_all() -> None:
     assert shown.count("counter: NOT_SUPPORTED") == 1
     assert "3 × unsupported" in shown
     assert "none: 1 GEMMs have no energy" in shown
+
+
+def test_idle_power_after_the_load_stands_beside_that_before_it() -> None:
+    end = End(at="2026-11-22T09:00:00Z", reason="done", idle_after_w=131.6)
+    with_context = segment(idle_context_w=95.4)
+    assert "idle 70 W (95 W with a context, 132 W after the load)" in text(record(), machine=with_context, end=end)
+    unread = End(at="2026-11-22T09:00:00Z", reason="done", idle_after_reason="the power sensor answered nothing")
+    for other in (unread, None):
+        assert "after the load" not in text(record(), machine=with_context, end=other)
+    assert "after the load" not in text(record(), end=end)
 
 
 def test_failed_rows_say_so_and_why() -> None:

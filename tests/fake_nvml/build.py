@@ -78,6 +78,12 @@ def write_scenario(path: Path, **changes: object) -> Path:
     return path
 
 
+def extend_scenario(variables: dict[str, str], **changes: object) -> None:
+    """Changes a scenario in force, for those who initialise NVML from now on."""
+    with Path(variables["FAKE_NVML_SCENARIO"]).open("a") as file:
+        file.writelines(f"{key}={value}\n" for key, value in changes.items())
+
+
 def environment(library: Path, scenario: Path, log: Path | None = None) -> dict[str, str]:
     """Variables under which a process started afresh finds the fake instead of a driver."""
     variables = {"LD_LIBRARY_PATH": str(library), "FAKE_NVML_SCENARIO": str(scenario)}

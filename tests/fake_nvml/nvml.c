@@ -3,7 +3,8 @@
  *
  * FAKE_NVML_SCENARIO names a file of `key=value` lines, read by nvmlInitWithFlags; the keys are in `struct scenario`
  * and, for a code instead of an answer, `CALL=NAME_OF_ERROR` (counter=NOT_SUPPORTED, field_186=INVALID_ARGUMENT);
- * a call's name is what its function hands to BEGIN.
+ * a call's name is what its function hands to BEGIN. Codes hold from errors_from_s on;
+ * thermal_violation_per_s nanoseconds of it come each second.
  * FAKE_NVML_LOG, if set, names a file to which the name of every call is appended.
  *
  * Power is idle_mw, and load_mw between load_from_s and load_to_s; t = 0 is origin_ns on CLOCK_MONOTONIC, or the
@@ -46,6 +47,7 @@ static struct scenario {
     double limit_mw, default_limit_mw, clock_mhz, max_clock_mhz, memory_clock_mhz, temp_c, reasons;
     double power_violation_ns, thermal_violation_ns, memory_bytes, mig, virtualisation, processes, first_pid;
     double capability_major, capability_minor, cuda_version, lost_after_s, call_us;
+    double counter_stops_at_s, errors_from_s, thermal_violation_per_s;
     char name[96], uuid[96], vbios[32], driver[80];
 } s;
 
@@ -58,6 +60,7 @@ static const struct { const char *key; size_t offset; } numbers[] = {
     NUMBER(temp_c), NUMBER(reasons), NUMBER(power_violation_ns), NUMBER(thermal_violation_ns), NUMBER(memory_bytes),
     NUMBER(mig), NUMBER(virtualisation), NUMBER(processes), NUMBER(first_pid), NUMBER(capability_major),
     NUMBER(capability_minor), NUMBER(cuda_version), NUMBER(lost_after_s), NUMBER(call_us),
+    NUMBER(counter_stops_at_s), NUMBER(errors_from_s), NUMBER(thermal_violation_per_s),
 };
 static const struct { const char *key; size_t offset; size_t size; } texts[] = {
     {"name", offsetof(struct scenario, name), sizeof s.name},
@@ -130,6 +133,7 @@ static void log_call(const char *name) {
 }
 
 static int error_of(const char *call) {
+    if (s.errors_from_s && now_s() < s.errors_from_s) return SUCCESS;
     for (int i = 0; i < error_count; i++)
         if (!strcmp(errors[i].call, call)) return errors[i].code;
     return SUCCESS;
@@ -165,6 +169,7 @@ static double tick_s(long n) {
 static uint64_t counter_mj(void) {
     double t = now_s();
     if (s.counter_frozen) return (uint64_t)s.counter_start_mj;
+    if (s.counter_stops_at_s) t = fmin(t, s.counter_stops_at_s);
     if (s.counter_drops_at_s && t > s.counter_drops_at_s) return 1;
     long n = (long)floor((t * 1e3 - s.counter_phase_ms) / s.counter_tick_ms) + 1;
     while (tick_s(n) > t) n--;
@@ -360,11 +365,14 @@ nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device, unsi
     BEGIN("throttle_reasons");
     return reasons(out);
 }
+static uint64_t thermal_violation_ns(void) {
+    return (uint64_t)(s.thermal_violation_ns + s.thermal_violation_per_s * now_s());
+}
 typedef struct { unsigned long long referenceTime, violationTime; } violation_time;
 nvmlReturn_t nvmlDeviceGetViolationStatus(nvmlDevice_t device, unsigned policy, violation_time *out) {
     (void)device;
     BEGIN("violation");
-    out->violationTime = (unsigned long long)(policy == 0 ? s.power_violation_ns : s.thermal_violation_ns);
+    out->violationTime = policy == 0 ? (unsigned long long)s.power_violation_ns : thermal_violation_ns();
     return SUCCESS;
 }
 
@@ -378,7 +386,9 @@ typedef struct {
 static void answer(field_value *field) {
     char call[32];
     snprintf(call, sizeof call, "field_%u", field->fieldId);
-    field->timestamp = (int64_t)time(NULL) * 1000000;
+    struct timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    field->timestamp = wall.tv_sec * 1000000LL + wall.tv_nsec / 1000;
     field->valueType = UINT;
     field->nvmlReturn = error_of(call);
     if (field->nvmlReturn) return;
@@ -386,7 +396,7 @@ static void answer(field_value *field) {
     case 185: field->value.uiVal = average_mw(); return;
     case 186: field->value.uiVal = instant_mw(); return;
     case 74: field->valueType = ULL; field->value.ullVal = (unsigned long long)s.power_violation_ns; return;
-    case 75: field->valueType = ULL; field->value.ullVal = (unsigned long long)s.thermal_violation_ns; return;
+    case 75: field->valueType = ULL; field->value.ullVal = thermal_violation_ns(); return;
     case 83: field->valueType = ULL; field->value.ullVal = counter_mj(); return;
     default: field->nvmlReturn = INVALID_ARGUMENT;
     }

@@ -50,6 +50,25 @@ class VirtualRig:
         self.clock.sleep_ns(round(1e6 * self._random.gauss(1.0, 0.01) * slowing * stolen))
 
 
+def test_rates_that_merely_scatter_show_no_effect() -> None:
+    """Neighbours that halve and double the rate at random: the mean of on/off would be far above 1."""
+    rig = VirtualRig(0.0)
+    plain, chance = rig.step, random.Random(5)
+
+    def step(index: int) -> None:
+        if index % 400 == 0:
+            rig.burden = chance.choice((1, 2, 4))
+        for _ in range(rig.burden):
+            plain(index)
+
+    rig.burden = 1  # type: ignore[attr-defined]
+    found = measure_perturbation(rig, Prepared(timer=CpuTimer(step, rig.clock), config={}), pairs=200)  # type: ignore[arg-type]
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 0 < found.high
+    assert abs(found.value) < 0.1
+
+
 @pytest.mark.parametrize("theft", [0.0, 0.002, 0.05])
 def test_the_slowdown_is_found_within_its_interval(theft: float) -> None:
     rig = VirtualRig(theft)

@@ -8,7 +8,7 @@ import pytest
 
 from flopwatt.measurement.device import monitoring_agents
 from flopwatt.measurement.messages import Hello
-from flopwatt.measurement.remarks import remarks
+from flopwatt.measurement.remarks import idle_remark, remarks
 from flopwatt.runs.records import Environment, SensorIdentity
 
 
@@ -49,6 +49,24 @@ def test_what_changes_figures_is_said(environment: dict[str, object], what: str,
 def test_idle_power_far_above_the_boards_own_is_said(idle_w: float | None, remarked: bool) -> None:
     assert ("idle" in said(idle_w=idle_w)) is remarked
     assert "idle" not in said(idle_w=idle_w, usual_w=None)
+
+
+@pytest.mark.parametrize(
+    ("before_w", "after_w", "cause"),
+    [
+        (95.0, 100.0, None),
+        (95.0, 104.9, None),
+        (200.0, 215.0, None),
+        (95.0, 140.0, "a process has joined"),
+        (120.0, 95.0, "when the run began"),
+    ],
+)
+def test_idle_power_left_otherwise_than_found_is_said(before_w: float, after_w: float, cause: str | None) -> None:
+    remark = idle_remark(before_w, after_w)
+    assert (remark is None) is (cause is None)
+    if remark is not None and cause is not None:
+        assert f"{after_w:.0f} W after the load, it was {before_w:.0f} W before" in remark
+        assert cause in remark
 
 
 def test_agents_are_found_by_the_names_of_processes(tmp_path: Path) -> None:

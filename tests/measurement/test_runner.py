@@ -94,6 +94,51 @@ def test_the_budget_is_counted_in_the_rigs_own_time() -> None:
     assert "of 3 cases were not measured" in end.message
 
 
+def ended(faults: str, folder: Path, idle: bool = True) -> tuple[End, list[str]]:
+    """How a run on an H100 with these faults ended, and its events about idle power."""
+    found = steps(RigSpec(scenario=scenario(folder, faults), idle=idle))
+    end = found[-1]
+    assert isinstance(end, End)
+    return end, [step.message for step in found if isinstance(step, Event) and step.what == "idle"]
+
+
+def test_idle_power_is_read_again_after_the_load(tmp_path: Path) -> None:
+    found = steps(RigSpec(scenario="h100"))
+    segment, end = found[0], found[-1]
+    assert isinstance(segment, Segment)
+    assert isinstance(end, End)
+    assert segment.idle_context_w is not None
+    assert end.idle_after_w == pytest.approx(segment.idle_context_w, rel=0.02)
+    assert end.idle_after_reason is None
+    assert not [step for step in found if isinstance(step, Event)]
+    end, said = ended("second_process = { share = 0.0, extra_w = 60, from_s = 4.0 }", tmp_path)
+    assert end.idle_after_w == pytest.approx(segment.idle_context_w + 60, rel=0.06)
+    assert len(said) == 1
+    assert said[0].startswith(f"idle power with a context is {end.idle_after_w:.0f} W after the load, it was ")
+
+
+@pytest.mark.parametrize(
+    ("faults", "idle", "reason"),
+    [
+        ('crash_on = "1024x1024x1024"', True, "the measuring process was gone"),
+        ('crash_on = "1024"\nhang_on = "never"', False, "idle power was not read before the load"),
+        ("sensor_lost_after_s = 4.0", True, "the power sensor answered nothing"),
+    ],
+)
+def test_idle_power_that_cannot_be_read_after_the_load_has_a_reason(
+    tmp_path: Path, faults: str, idle: bool, reason: str
+) -> None:
+    end, said = ended(faults, tmp_path, idle)
+    assert (end.reason, end.idle_after_w, end.idle_after_reason) == ("done", None, reason)
+    assert said == []
+
+
+def test_a_budget_that_allows_nothing_reads_no_idle_power() -> None:
+    end = steps(RigSpec(scenario="h100"), Policy(budget_s=0.1))[-1]
+    assert isinstance(end, End)
+    assert (end.reason, end.idle_after_reason) == ("budget", "nothing was measured")
+
+
 def test_seeds_do_not_depend_on_what_was_measured_before() -> None:
     first = {r.case_id: r.measurement for r in records(steps(RigSpec(scenario="h100")))}
     assert len(first) == 3

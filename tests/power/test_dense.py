@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from flopwatt.measurement.clock import VirtualClock
 from flopwatt.measurement.power.dense import DensePoller
 from flopwatt.measurement.power.process import ProcessSampler
-from flopwatt.measurement.power.sensor import PowerReading, SensorLost
+from flopwatt.measurement.power.sensor import PowerReading, SensorLost, SlowReading
 from flopwatt.runs.rhythm import changes, counter_changes, period
 
 MS = 1_000_000
@@ -25,6 +26,7 @@ class StepSensor:
     def __init__(self, clock, zero_within_ns=0, lost_at_ns=None, counter=True):
         self.unreadable = {}
         self.asked = []
+        self.slow_at = []
         self._clock, self._zero_ns, self._lost_ns, self._counter = clock, zero_within_ns, lost_at_ns, counter
 
     def read_counter(self):
@@ -34,7 +36,7 @@ class StepSensor:
             return None
         return 1000 + self._clock.now_ns() // (100 * MS)
 
-    def read_power(self):
+    def read_watts(self):
         self._clock.sleep_ns(50_000)
         now = self._clock.now_ns()
         if self._lost_ns is not None and now > self._lost_ns:
@@ -43,8 +45,12 @@ class StepSensor:
         self.asked.append(now)
         return PowerReading(instant_mw=0 if zero else 100_000 + now // (100 * MS))
 
+    def read_power(self):
+        raise AssertionError("dense polling has no time for clocks, temperature and reasons")
+
     def read_slow(self):
-        raise AssertionError("dense polling has no time for it")
+        self.slow_at.append(self._clock.now_ns())
+        return SlowReading(power_limit_mw=700_000)
 
 
 def polled(seconds=3, **traits):
@@ -67,6 +73,13 @@ def test_every_change_is_bracketed_within_a_spacing_and_little_else_is_kept():
         assert seen.width_s.max() < 1.7e-3
     assert len(samples.power.t_ns) <= 61, "two a change, the first and the last"
     assert samples.call_ns == 20_000, "one call of the counter"
+
+
+def test_what_is_slow_is_read_once_a_second_and_the_state_never():
+    sensor, samples = polled(seconds=5)
+    assert np.diff(sensor.slow_at) == pytest.approx(S, rel=0.01)
+    assert samples.slow.power_limit_mw == (700_000,) * 5
+    assert samples.power.clock_mhz == samples.power.temp_c == samples.power.reasons == ()
 
 
 def test_without_a_counter_the_latency_is_that_of_power():
@@ -92,18 +105,24 @@ def test_a_lost_sensor_ends_the_stretch_and_keeps_what_was_read():
 
 
 def test_period_and_tick_are_told_through_the_bindings(fake_gpu):
-    fake_gpu(load_from_s=0.6, load_to_s=1e9, power_update_ms=20, counter_tick_ms=20)
+    gpu = fake_gpu(load_from_s=0.6, load_to_s=1e9, power_update_ms=20, counter_tick_ms=20)
     sampler = ProcessSampler("nvml")
     try:
+        before = Counter(gpu.calls())
         sampler.start(dense=True)
         time.sleep(1.8)
         samples = sampler.stop()
+        dense = Counter(gpu.calls()) - before
         sampler.start()
         time.sleep(0.4)
         ordinary = sampler.stop()
     finally:
         sampler.close()
     assert samples.lost is None
+    assert dense["nvmlDeviceGetTotalEnergyConsumption"] > 100
+    assert dense["nvmlDeviceGetFieldValues"] > 100
+    assert dense["nvmlDeviceGetEnforcedPowerLimit"] == 2, "once a second"
+    assert not {call for call in dense if "Temperature" in call or "Reasons" in call or "Process" in call}
     # After a step of load the running average ramps for a second and changes at every update.
     assert period(changes(samples.power, "average_mw")) == pytest.approx(0.020, rel=0.02)
     assert period(counter_changes(samples.counter)) == pytest.approx(0.020, rel=0.02)

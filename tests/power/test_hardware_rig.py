@@ -32,6 +32,10 @@ else:
         "gpu": e.gpu, "spec": e.spec, "capability": e.capability, "driver": e.driver, "vbios": e.vbios, "mig": e.mig,
         "limit": e.power_limit_mw, "board": rig.board_id, "idle": rig.idle_w, "context": rig.idle_context_w,
         "source": rig.sensor.source, "gain": rig.sensor.gain_uncertainty, "shared_with": e.shared_with,
+        "after": rig.idle_after() if AFTER else None,
+    }
+    JOIN
+    answer |= {
         "joined": rig.joined_by(), "unreadable": e.unreadable, "name": rig.device.torch_name,
     }
     rig.close()
@@ -40,18 +44,19 @@ else:
 FakeGpuMaker = Callable[..., Any]
 
 
-def opened(gpu: Any, shared: bool = False) -> dict[str, Any]:
-    answer: dict[str, Any] = gpu.run(OPEN.replace("SHARED", str(shared)))
+def opened(gpu: Any, shared: bool = False, after: bool = False, join: str = "") -> dict[str, Any]:
+    code = OPEN.replace("SHARED", str(shared)).replace("AFTER", str(after)).replace("JOIN", join)
+    answer: dict[str, Any] = gpu.run(code)
     return answer
 
 
 def test_a_gpu_is_described_and_its_idle_watts_read(fake_gpu: FakeGpuMaker) -> None:
-    found = opened(fake_gpu())
+    found = opened(fake_gpu(), after=True)
     assert found["gpu"] == "NVIDIA H100 80GB HBM3"
     assert found["spec"] is not None
     assert found["capability"] == [9, 0]
     assert (found["driver"], found["vbios"], found["limit"]) == ("570.86.15", "96.00.89.00.01", 700_000)
-    assert found["idle"] == found["context"] == pytest.approx(73.0)
+    assert found["idle"] == found["context"] == found["after"] == pytest.approx(73.0)
     assert (found["source"], found["gain"]) == ("nvml", 0.05)
     assert len(found["board"]) == 12
     assert (found["shared_with"], found["joined"]) == (0, 0)
@@ -62,6 +67,29 @@ def test_a_busy_gpu_is_refused_unless_shared(fake_gpu: FakeGpuMaker) -> None:
     gpu = fake_gpu(processes=2)
     assert "2 other process(es) compute on NVIDIA H100 80GB HBM3" in opened(gpu)["busy"]
     assert opened(gpu, shared=True)["shared_with"] == 2
+
+
+def test_a_process_that_joins_is_counted(fake_gpu: FakeGpuMaker) -> None:
+    gpu = fake_gpu()
+    scenario = gpu.variables["FAKE_NVML_SCENARIO"]
+    found = opened(gpu, join=f"open({scenario!r}, 'a').write('processes=2\\n')")
+    assert (found["shared_with"], found["joined"]) == (0, 2)
+
+
+def test_mig_is_seen_by_its_slices_uuid(fake_gpu: FakeGpuMaker) -> None:
+    gpu = fake_gpu(mig=1)
+    found = opened(gpu)
+    assert found["mig"] is True
+    assert found["source"] == "nvml"
+    assert found["idle"] == pytest.approx(73.0), "the whole GPU's"
+
+
+@pytest.mark.parametrize("code", ["NOT_SUPPORTED", "NO_PERMISSION", "UNKNOWN"])
+def test_what_cannot_be_seen_of_others_is_null_with_its_code(fake_gpu: FakeGpuMaker, code: str) -> None:
+    found = opened(fake_gpu(processes=code, mig=code))
+    assert (found["shared_with"], found["mig"]) == (None, None)
+    assert found["unreadable"] == {"other_processes": code, "mig": code}
+    assert found["joined"] == 0
 
 
 def test_without_nvml_the_gpu_is_measured_without_watts(

@@ -219,7 +219,7 @@ def test_a_counter_that_never_changes_is_left_out_with_its_reason_and_seldom_rea
     already = len(sensor.counter_at)
     drive(poller, clock, 5)
     assert poller.samples().counter is None
-    assert poller.samples().unreadable == {"counter": "NEVER_CHANGED: 1234 mJ throughout"}
+    assert poller.samples().unreadable == {"counter": "does not count: 1234 mJ throughout"}
     assert len(sensor.counter_at) - already <= 101
 
 
@@ -240,9 +240,61 @@ def test_a_counter_that_goes_backwards_is_left_out_and_read_no_more():
     already = len(sensor.counter_at)
     drive(poller, clock, 2)
     assert poller.samples().counter is None
-    assert poller.samples().unreadable == {"counter": "WENT_BACKWARDS: from 1312000 to 3 mJ"}
+    assert poller.samples().unreadable == {"counter": "fell from 1312000 to 3 mJ: it was reset, or wrapped"}
     assert len(sensor.counter_at) == already
     assert len(sensor.power_at) == pytest.approx(120, abs=2), "power goes on without it"
+
+
+def test_a_counter_that_stops_is_left_out_and_one_that_goes_on_again_is_not():
+    clock, sensor = ticking(100, 4)
+    poller = Poller(sensor, clock)
+    drive(poller, clock, 4.2)
+    assert poller.samples().unreadable == {}, "a tick or two late is no stop"
+    drive(poller, clock, 1.2)
+    poller.finish()
+    assert poller.samples().counter is None
+    assert poller.samples().unreadable == {"counter": "stopped 1.5 s before the end"}
+
+    clock, sensor = ticking(100, 8)
+    del sensor.ticks_ns[30:45]
+    poller = Poller(sensor, clock)
+    drive(poller, clock, 4.2)
+    assert poller.samples().counter is None
+    drive(poller, clock, 3)
+    poller.finish()
+    assert poller.samples().unreadable == {}
+    assert len(edges(poller)) > 50
+
+
+def test_a_counter_that_ceases_to_answer_is_left_out_with_its_code():
+    clock, sensor = ticking(100, 10)
+    fine = sensor.value
+
+    def value(ticks: int) -> int | None:
+        if ticks < 30:
+            return fine(ticks)
+        sensor.unreadable["counter"] = "UNKNOWN"
+        return None
+
+    sensor.value = value
+    poller = Poller(sensor, clock)
+    drive(poller, clock, 5)
+    poller.finish()
+    assert poller.samples().counter is None
+    assert poller.samples().unreadable == {"counter": "stopped 2.2 s before the end: UNKNOWN"}
+
+
+def test_the_drivers_own_times_are_kept_counted_from_the_first():
+    clock, sensor = ticking(100, 4)
+    stamps = iter([None, *range(1_795_000_000_000_000, 1_795_000_009_000_000, 50_003)])
+    plain = sensor.read_power
+    sensor.read_power = lambda: plain()._replace(stamp_us=next(stamps))
+    poller = Poller(sensor, clock)
+    drive(poller, clock, 1)
+    power = poller.samples().power
+    assert power.stamp_origin_us == 1_795_000_000_000_000
+    assert power.stamp_us[:4] == (None, 0, 50_003, 100_006)
+    assert len(power.stamp_us) == len(power.t_ns)
 
 
 def test_a_counter_that_cannot_be_read_is_asked_ever_less_often():

@@ -51,6 +51,25 @@ def test_packages_alone_are_summed_in_millijoules(two_sockets, tmp_path):
     assert sensor.unreadable["instant_mw"] == "RAPL counts energy only"
 
 
+@pytest.mark.parametrize("file", ["energy_uj", "max_energy_range_uj"])
+@pytest.mark.parametrize(("text", "said"), [("", "is empty"), ("n/a\n", "holds 'n/a' instead of a number")])
+def test_a_counter_without_a_number_is_null_with_the_reason(two_sockets, tmp_path, file, text, said):
+    bad = two_sockets["package-1"].with_name(file)
+    bad.write_text(text)
+    with pytest.raises(DeviceError, match=rf"RAPL: {bad} {said}: the kernel shows no counter here"):
+        open_rapl(tmp_path)
+    sampler = open_sampler(f"rapl:{tmp_path}")
+    assert isinstance(sampler, NullSampler)
+    assert f"{file} {said}" in sampler.unreadable["power"]
+
+
+def test_a_counter_that_empties_while_it_is_read_is_lost_in_words(two_sockets, tmp_path):
+    sensor = open_rapl(tmp_path)
+    two_sockets["package-0"].write_text("")
+    with pytest.raises(SensorLost, match=r"RAPL: .*energy_uj is empty"):
+        sensor.read_counter()
+
+
 def test_of_twins_the_register_interface_is_read(two_sockets, tmp_path):
     sensor = open_rapl(tmp_path)
     first = sensor.read_counter()

@@ -38,7 +38,7 @@ def test_the_documented_smallest_scenario_is_one():
 
 def test_every_key_of_the_format_is_documented():
     documented = set(re.findall(r"`([a-z0-9_]+)`", README))
-    sections = {"gpu", "backends", "power", "thermal", "sensor", "noise", "faults", "throttle"}
+    sections = {"gpu", "backends", "power", "thermal", "sensor", "noise", "faults", "throttle", "unknown"}
     for name, table in vars(tables).items():
         if isinstance(table, type) and issubclass(table, msgspec.Struct) and not name.startswith("_"):
             missing = set(table.__struct_fields__) - documented - sections - {"m", "n", "efficiency", "second_process"}
@@ -85,6 +85,8 @@ def swapped(key, value):
         (swapped("context_w", "500"), "top level", "nothing could ever run"),
         (SMALLEST + 'unsupported = ["counters"]', r"sensor.unsupported\[0\]", "Invalid enum value 'counters'"),
         (SMALLEST + "[faults]\nloss_after_s = 3", "faults", "unknown field `loss_after_s`"),
+        (SMALLEST + "[faults.unknown]\nfrom_s = 3", "faults.unknown", "missing required field `quantities`"),
+        (SMALLEST + '[faults]\nsensor_lost_code = "GONE"', "faults.sensor_lost_code", "Invalid enum value 'GONE'"),
         (SMALLEST + "[noise]\nrun_time = 5", "noise.run_time", "Expected `float` <= 0.2"),
         (SMALLEST + "[thermal]\npower_per_c = 0.01\nc_per_w = 10", "top level", "more than twofold"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +24,7 @@ from flopwatt.runs.effort import (
     CPU_WARM_S,
     EFFORT,
     MS,
+    SOAK_SPAN_S,
     STEADY_POWER,
     STEADY_SPAN_S,
     STEADY_TEMP_C,
@@ -113,7 +115,10 @@ def _judge_energy(rig: Rig, case: Case, raw: RawMeasurement) -> tuple[EnergyStat
     if case.regime == "burst":
         return "refused", "a burst is shorter than any power sensor's window"
     energy = judge(raw, rig.sensor, bool(rig.environment.mig))
-    return energy.status, energy.reason
+    fault = raw.unreadable.get("counter")
+    if fault is None or energy.source == "counter" or fault in (energy.reason or ""):
+        return energy.status, energy.reason
+    return energy.status, f"{energy.reason}; counter: {fault}" if energy.reason else f"counter: {fault}"
 
 
 class _Bursts:
@@ -222,16 +227,15 @@ class _Sustained:
         if not effort.steady:
             hold(self._timer, self._rig.clock, max(effort.settle_s, effort.soak_s if self._soak else 0.0))
             return True
-        limit_s = effort.soak_s if self._soak else effort.settle_s
+        limit_s, span_s = (effort.soak_s, SOAK_SPAN_S) if self._soak else (effort.settle_s, STEADY_SPAN_S)
         begun = self._rig.clock.now_ns()
-        hold(self._timer, self._rig.clock, min(limit_s, STEADY_SPAN_S))
+        hold(self._timer, self._rig.clock, min(limit_s, span_s))
         while True:
-            samples = self._rig.sampler.peek()
-            steady = is_steady(samples, self._rig.clock.now_ns(), begun)
-            if steady is not False:
+            samples, now = self._rig.sampler.peek(), self._rig.clock.now_ns()
+            if is_steady(samples, now, begun, span_s) is not False:
                 return True
-            if self._rig.clock.now_ns() - begun >= limit_s * S:
-                return False
+            if now - begun >= limit_s * S:
+                return is_steady(samples, now, begun) is not False
             hold(self._timer, self._rig.clock, 0.5)
 
 
@@ -252,18 +256,18 @@ def hold(timer: Timer, clock: Clock, duration_s: float) -> None:
         timer.pump()
 
 
-def is_steady(samples: Samples, now_ns: int, begun_ns: int) -> bool | None:
-    """Whether temperature and power held still over the last 5 s; None where neither can be read."""
+def is_steady(samples: Samples, now_ns: int, begun_ns: int, span_s: float = STEADY_SPAN_S) -> bool | None:
+    """Whether temperature and power held still over the last seconds; None where neither can be read."""
     trace = samples.power
     if samples.lost or trace is None or not trace.t_ns:
         return None
-    start = max(begun_ns, now_ns - round(STEADY_SPAN_S * S))
+    start = max(begun_ns, now_ns - round(span_s * S))
     middle = (start + now_ns) / 2
     temperature = _halves(trace.t_ns, trace.temp_c, start, middle)
     power = _halves(trace.t_ns, trace.instant_mw or trace.average_mw, start, middle)
     if temperature is None and power is None:
         return None
-    if now_ns - begun_ns < STEADY_SPAN_S * S * 0.99:
+    if now_ns - begun_ns < span_s * S * 0.99:
         return False
     # The means of the halves lie half the span apart: what moves steadily moves by twice their difference.
     calm_temperature = temperature is None or 2 * abs(temperature[1] - temperature[0]) < STEADY_TEMP_C
@@ -275,8 +279,9 @@ def _halves(
     t_ns: tuple[int, ...], values: tuple[int | None, ...], start: float, middle: float
 ) -> tuple[float, float] | None:
     """Means of the readings before and after the middle, None where either half has none above zero."""
-    first = [v for t, v in zip(t_ns, values, strict=False) if v and start <= t < middle]
-    last = [v for t, v in zip(t_ns, values, strict=False) if v and t >= middle]
+    begin, half = bisect_left(t_ns, start), bisect_left(t_ns, middle)
+    first = [value for value in values[begin:half] if value]
+    last = [value for value in values[half:] if value]
     return (float(np.mean(first)), float(np.mean(last))) if first and last else None
 
 

@@ -39,4 +39,5 @@ class VirtualClock:
         return self._now_ns
 
     def sleep_ns(self, duration_ns: int) -> None:
-        self._now_ns += max(0, duration_ns)
+        if duration_ns > 0:
+            self._now_ns += duration_ns

@@ -20,6 +20,7 @@ from flopwatt.measurement.power.sampler import Sampler
 from flopwatt.measurement.rig import CaseSkipped, Prepared
 from flopwatt.measurement.timing import Timer
 from flopwatt.measurement.timing_cpu import CpuTimer
+from flopwatt.measurement.tuning_lookup import Tuned
 from flopwatt.measurement.workload import Workbench, Workload
 from flopwatt.runs import gpus
 from flopwatt.runs.effort import S
@@ -31,6 +32,9 @@ IDLE_S: Final = 1.0
 
 IDLE_SETTLE_S: Final = 0.5
 """What a sensor may take to show that a context was made: its rise and its reporting delay together."""
+
+IDLE_AFTER_REST_S: Final = 2.0
+"""Rest between the last load and the reading of idle power: a running average over a second must have left it."""
 
 BUSY_TRIES: Final = 4
 BUSY_WAIT_S: Final = 0.5
@@ -58,7 +62,7 @@ class HardwareRig:
         self.device = device
         self._uuid = ""
         self._others: int | None = None
-        self._bench = Workbench(device)
+        self._bench = Workbench(device, Tuned(environment, self.origin))
         torch.set_num_threads(devices.threads())
 
     @classmethod
@@ -121,6 +125,11 @@ class HardwareRig:
         now = _facts(self._uuid).other_processes
         return 0 if now is None or self._others is None else max(0, now - self._others)
 
+    def idle_after(self) -> float | None:
+        if self.device.kind == "cuda":
+            torch.cuda.synchronize()
+        return self._idle_w(IDLE_AFTER_REST_S)
+
     def release(self) -> None:
         if self.device.kind == "cuda":
             torch.cuda.empty_cache()
@@ -145,8 +154,8 @@ class HardwareRig:
         if idle:
             self.idle_context_w = self._idle_w()
 
-    def _idle_w(self) -> float | None:
-        self.clock.sleep_ns(round(IDLE_SETTLE_S * S))
+    def _idle_w(self, rest_s: float = IDLE_SETTLE_S) -> float | None:
+        self.clock.sleep_ns(round(rest_s * S))
         self.sampler.start()
         self.clock.sleep_ns(round(IDLE_S * S))
         trace = self.sampler.stop().power

@@ -61,6 +61,16 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     soak: bool
 
 
+class ReadIdle(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Rest, then read idle power: the run's load is over."""
+
+
+class IdleRead(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Idle watts with a context after the load, None where unreadable."""
+
+    idle_w: float | None
+
+
 class Identify(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Identify the power sensor, and store what was found."""
 
@@ -88,9 +98,13 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     fatal: bool
 
 
-Request: TypeAlias = Measure | Identify
-Reply: TypeAlias = Hello | Refusal | Done | Identified | Broken
+Request: TypeAlias = Measure | Identify | ReadIdle
+Reply: TypeAlias = Hello | Refusal | Done | Identified | IdleRead | Broken
 T = TypeVar("T")
+
+
+class Garbled(Exception):
+    """What came from the other process is no message."""
 
 
 class Channel:
@@ -105,11 +119,17 @@ class Channel:
         self._socket.sendall(_LENGTH.pack(len(data)) + data)
 
     def receive(self, kind: type[T] | object, timeout_s: float | None = None) -> T:
-        """The next message. Raises EOFError when the other end is gone, TimeoutError after `timeout_s` of silence."""
+        """The next message. Raises EOFError when the other end is gone, TimeoutError after `timeout_s` of silence.
+
+        Raises Garbled for bytes that are no message: what a kernel ran amok in a worker may have written here.
+        """
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size, timeout_s))
         if length > MESSAGE_MAX:
-            raise EOFError("a message longer than any worker sends")
-        decoded: T = msgspec.json.decode(self._read(length, timeout_s), type=kind)
+            raise Garbled("a message longer than any worker sends")
+        try:
+            decoded: T = msgspec.json.decode(self._read(length, timeout_s), type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Garbled(str(error)) from None
         return decoded
 
     def close(self) -> None:

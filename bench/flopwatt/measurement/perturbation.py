@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from flopwatt.measurement.case import hold
 from flopwatt.measurement.rig import Prepared, Rig
 from flopwatt.runs.effort import S
-from flopwatt.runs.stats import Interval, launches_at, mean_interval
+from flopwatt.runs.stats import Interval, launches_at, student_t
 
 STRETCH_S: Final = 0.4
 PAIRS: Final = 12
@@ -48,13 +49,14 @@ def measure_perturbation(rig: Rig, prepared: Prepared, *, pairs: int = PAIRS, st
                 rig.sampler.stop()
     load = timer.end().load
     rates = [_rate(launches_at(load, np.array([s.start_ns, s.end_ns], dtype=float)), s) for s in stretches]
-    ratios = []
+    logs = []
     for first in range(0, len(stretches), 2):
         on, off = (first, first + 1) if stretches[first].sampling else (first + 1, first)
-        ratios.append(rates[on] / rates[off])
-    ratio = mean_interval(ratios)
-    low, high = (None if end is None else end - 1 for end in (ratio.low, ratio.high))
-    return Interval(ratio.value - 1, low, high)
+        logs.append(math.log(rates[on] / rates[off]))
+    # Of logarithms: the mean of ratios themselves is above 1 where both rates merely scatter.
+    middle = float(np.mean(logs))
+    half = student_t(pairs - 1) * float(np.std(logs, ddof=1)) / math.sqrt(pairs)
+    return Interval(math.expm1(middle), math.expm1(middle - half), math.expm1(middle + half))
 
 
 def _rate(launches: np.ndarray[tuple[int, ...], np.dtype[np.float64]], stretch: _Stretch) -> float:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from flopwatt.measurement import tuning_store
 from flopwatt.measurement.messages import Hello
+from flopwatt.text import without_paths
 
 IDLE_MORE_W: Final = 15.0
 IDLE_MORE: Final = 0.25
 """Idle power above what this board drew when its sensor was identified, by both: warmth alone makes a few watts.
 Profiling by a monitoring agent was reported to raise idle power from 50 to 100 W."""
 
+
+IDLE_MOVED_W: Final = 10.0
+IDLE_MOVED: Final = 0.1
+"""Idle power after a run's load that differs from before it, by both: what is left of the load's warmth makes less."""
 
 UNSEEN: Final = {
     "other_processes": "whether other processes use this GPU cannot be seen",
@@ -45,6 +51,22 @@ def remarks(hello: Hello) -> Iterator[tuple[str, str]]:
             f"the power limit is {limit / 1000:.0f} W, {default / 1000:.0f} W by default: large GEMMs run slower",
         )
     yield from _idle(hello)
+    damaged = tuning_store.damage()
+    if damaged:
+        yield "tuning", f"no tuned configuration is used: {without_paths(damaged)}"
+
+
+def idle_remark(before_w: float, after_w: float) -> str | None:
+    """What to say of idle power, with a context, that a run left otherwise than it found it; None where it did not."""
+    moved_w = abs(after_w - before_w)
+    if moved_w <= IDLE_MOVED_W or moved_w <= IDLE_MOVED * before_w:
+        return None
+    why = (
+        "the chip is still warm, a process has joined, or an agent has begun to profile (DCGM)"
+        if after_w > before_w
+        else "something else drew power when the run began"
+    )
+    return f"idle power with a context is {after_w:.0f} W after the load, it was {before_w:.0f} W before: {why}"
 
 
 def _idle(hello: Hello) -> Iterator[tuple[str, str]]:

@@ -67,6 +67,13 @@ class Rig(Protocol):
         """
         ...
 
+    def idle_after(self) -> float | None:
+        """Mean watts with a context and nothing running, after a rest of two seconds; None where unreadable.
+
+        Takes three seconds: for the end of a run.
+        """
+        ...
+
     def release(self) -> None:
         """Frees what `prepare` allocated, so that the next case has the memory."""
         ...

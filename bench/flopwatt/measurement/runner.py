@@ -27,19 +27,22 @@ from flopwatt.measurement.messages import (
     Broken,
     Channel,
     Done,
+    Garbled,
     Hello,
     Identified,
     Identify,
+    IdleRead,
     Measure,
+    ReadIdle,
     Refusal,
     Reply,
     Request,
     RigSpec,
 )
-from flopwatt.measurement.remarks import remarks
+from flopwatt.measurement.remarks import idle_remark, remarks
 from flopwatt.runs.effort import START_S, estimate_s, soak_s
-from flopwatt.runs.records import End, Event, Planned, Policy, Record, Segment
-from flopwatt.text import without_paths
+from flopwatt.runs.records import End, EndReason, Event, Planned, Policy, Record, Segment
+from flopwatt.text import shortened, without_paths
 
 START_TIMEOUT_S: Final = 180.0
 """Importing torch and making a CUDA context take seconds, on a cold network disk a minute or two."""
@@ -50,6 +53,9 @@ CASE_TIMEOUT_EXTRA_S: Final = 120.0
 
 IDENTIFY_TIMEOUT_S: Final = 300.0
 """Identification is at most two minutes of load, after a kernel is compiled."""
+
+IDLE_TIMEOUT_S: Final = 60.0
+"""Idle power takes three seconds to read."""
 
 STDERR_TAIL: Final = 400
 
@@ -109,6 +115,13 @@ class Worker:
             raise WorkerDied(f"the worker answered {type(reply).__name__} to an identification")
         return reply
 
+    def read_idle(self) -> IdleRead | Broken:
+        """Has the worker rest and read idle power. Raises WorkerDied."""
+        reply = self._ask(ReadIdle(), IDLE_TIMEOUT_S)
+        if not isinstance(reply, IdleRead | Broken):
+            raise WorkerDied(f"the worker answered {type(reply).__name__} to a request for idle power")
+        return reply
+
     def _ask(self, request: Request, timeout_s: float) -> Reply:
         """The worker's answer. Raises WorkerDied when it ends, or is killed after `timeout_s` of silence."""
         try:
@@ -117,6 +130,11 @@ class Worker:
         except TimeoutError:
             self.kill()
             raise WorkerDied(f"no answer in {timeout_s:.0f} s: the kernel hangs; its process was killed") from None
+        except Garbled as error:
+            self.kill()
+            raise WorkerDied(
+                f"its process sent bytes that are no answer ({shortened(str(error))}) and was killed"
+            ) from None
         except (EOFError, OSError):
             how = self._obituary()
             self.kill()
@@ -146,6 +164,10 @@ class Worker:
         except TimeoutError:
             raise WorkerError(
                 f"the measuring process did not start in {START_TIMEOUT_S:.0f} s: see `flopwatt doctor`"
+            ) from None
+        except Garbled as error:
+            raise WorkerError(
+                f"the measuring process answered nonsense ({shortened(str(error))}): start again"
             ) from None
         except EOFError:
             raise WorkerError(
@@ -203,6 +225,7 @@ class Run:
         self._hello = first.hello
         self._process = spec.process
         self._soaked = False
+        self._loaded = False
         self._spent_s = 0.0
 
     def steps(self, cases: Sequence[Planned]) -> Iterator[Step]:
@@ -215,7 +238,7 @@ class Run:
             later_s -= self._alone_s(planned)
             if not self._fits(planned):
                 left = len(cases) - index
-                yield End(at=now(), reason="budget", message=f"{left} of {len(cases)} cases were not measured")
+                yield from self._end("budget", f"{left} of {len(cases)} cases were not measured")
                 return
             yield Progress(planned, index, len(cases), self._estimate_s(planned) + later_s)
             try:
@@ -227,7 +250,7 @@ class Run:
                 yield End(at=now(), reason="failed", message=message)
                 return
             yield from self._one(planned, worker)
-        yield End(at=now(), reason="done")
+        yield from self._end("done")
 
     def close(self) -> None:
         """Ends the worker in an orderly way."""
@@ -252,6 +275,31 @@ class Run:
             idle_context_w=self._hello.idle_context_w,
         )
 
+    def _end(self, reason: EndReason, message: str = "") -> Iterator[Step]:
+        """The end, with idle power after the load; before it a remark where that is not what it was."""
+        idle_w, why_not = self._idle_after()
+        before_w = self._hello.idle_context_w
+        if idle_w is not None and before_w is not None and (remark := idle_remark(before_w, idle_w)):
+            yield Event(at=now(), what="idle", message=remark)
+        yield End(at=now(), reason=reason, message=message, idle_after_w=idle_w, idle_after_reason=why_not)
+
+    def _idle_after(self) -> tuple[float | None, str | None]:
+        """Idle watts after the load, or why there are none."""
+        if self._hello.idle_context_w is None:
+            return None, "idle power was not read before the load"
+        if not self._loaded:
+            return None, "nothing was measured"
+        if self._worker is None:
+            return None, "the measuring process was gone"
+        try:
+            reply = self._worker.read_idle()
+        except WorkerDied as death:
+            self._worker = None
+            return None, f"the measuring process died: {death}"
+        if isinstance(reply, Broken):
+            return None, reply.message
+        return reply.idle_w, None if reply.idle_w is not None else "the power sensor answered nothing"
+
     def _one(self, planned: Planned, worker: Worker) -> Iterator[Step]:
         started, begun = now(), time.monotonic()
         soak = not self._soaked and planned.case.regime == "sustained"
@@ -273,6 +321,7 @@ class Run:
                 yield Event(at=now(), what="worker", message=f"replaced: {reply.message}", case_id=planned.case_id)
             return
         self._soaked |= soak and reply.outcome.status == "ok"
+        self._loaded |= reply.outcome.status == "ok"
         self._spent_s += reply.elapsed_s
         yield self._record(planned, started, reply.outcome)
 

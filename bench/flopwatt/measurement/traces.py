@@ -88,6 +88,8 @@ class _Shift:
             clock_mhz=_pick(trace.clock_mhz, keep),
             temp_c=_pick(trace.temp_c, keep),
             reasons=_pick(trace.reasons, keep),
+            stamp_us=_pick(trace.stamp_us, keep),
+            stamp_origin_us=trace.stamp_origin_us,
         )
 
     def slow(self, trace: SlowTrace | None) -> SlowTrace | None:

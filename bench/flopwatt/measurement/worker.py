@@ -27,6 +27,7 @@ from flopwatt.measurement.messages import (
     Hello,
     Identified,
     Identify,
+    IdleRead,
     Measure,
     Refusal,
     Request,
@@ -73,12 +74,14 @@ def open_rig(spec: RigSpec) -> Rig:
     if spec.scenario is not None:
         from flopwatt.measurement.simulation.loading import load_scenario
         from flopwatt.measurement.simulation.rig import SimulatedRig
+        from flopwatt.measurement.tuning_lookup import Tuned
 
         rig = SimulatedRig(
             load_scenario(spec.scenario), seed=spec.seed, process=spec.process, idle=spec.idle, shared=spec.shared
         )
         # Not in the rig: what one machine has stored must not change a simulation that a program makes for itself.
         rig.sensor = recall(rig.board_id, rig.sensor_version, rig.sensor.source) or rig.sensor
+        rig.tuned = Tuned(rig.environment, rig.origin)
         return rig
     try:
         from flopwatt.measurement.hardware import HardwareRig
@@ -91,7 +94,7 @@ def _serve(rig: Rig, channel: Channel) -> None:
     while True:
         request: Request = channel.receive(Request)
         try:
-            answer = _identified(rig) if isinstance(request, Identify) else _measured(rig, request)
+            answer = _answer(rig, request)
         except Exception as error:
             fatal = is_fatal(error)
             channel.send(Broken(message=one_line(error), traceback=traceback.format_exc(), fatal=fatal))
@@ -101,6 +104,12 @@ def _serve(rig: Rig, channel: Channel) -> None:
             channel.send(answer)
         finally:
             rig.release()
+
+
+def _answer(rig: Rig, request: Request) -> Done | Identified | IdleRead:
+    if isinstance(request, Measure):
+        return _measured(rig, request)
+    return _identified(rig) if isinstance(request, Identify) else IdleRead(idle_w=rig.idle_after())
 
 
 def _measured(rig: Rig, request: Measure) -> Done:

@@ -24,6 +24,8 @@ Origin: TypeAlias = Literal["measured", "imported", "simulated"]
 Status: TypeAlias = Literal["ok", "skipped", "failed"]
 EnergyStatus: TypeAlias = Literal["ok", "disputed", "unsteady", "refused", "unidentified", "unsupported"]
 Regime: TypeAlias = Literal["burst", "sustained"]
+RecordedRegime: TypeAlias = Literal["burst", "sustained", "unknown"]
+"""`unknown` is for imports only, of tables that do not say how long the GPU had been at work."""
 EffortName: TypeAlias = Literal["fast", "normal", "publish"]
 Phase: TypeAlias = Literal["forward", "input_grad", "weight_grad"]
 EndReason: TypeAlias = Literal["done", "budget", "interrupted", "failed"]
@@ -62,17 +64,18 @@ class Case(Frozen, frozen=True, kw_only=True):
     """What is measured: a problem (or a sequence of them) by a backend under one regime.
 
     config: as planned, None lets the backend choose; as recorded, what ran. inputs: the distribution of A and B.
-    cache: `rotating`, operands cycle through more than twice the L2; `hot`, the same operands each time.
+    cache: `rotating`, operands cycle through more than twice the L2; `hot`, the same operands each time. Where an
+    imported table does not tell them, regime, inputs and cache are `unknown`.
     """
 
     problem: Problem | None = None
     sequence: tuple[SequenceItem, ...] = ()
     backend: str
     config: dict[str, ConfigValue] | None = None
-    regime: Regime = "sustained"
+    regime: RecordedRegime = "sustained"
     effort: EffortName = "normal"
     inputs: str = "normal"
-    cache: Literal["rotating", "hot"] = "rotating"
+    cache: Literal["rotating", "hot", "unknown"] = "rotating"
 
     def __post_init__(self) -> None:
         if (self.problem is None) != bool(self.sequence):
@@ -259,11 +262,17 @@ class Event(Frozen, frozen=True, kw_only=True, tag_field="type", tag="event"):
 
 
 class End(Frozen, frozen=True, kw_only=True, tag_field="type", tag="end"):
-    """Why measuring stopped. A file without one was cut off."""
+    """Why measuring stopped. A file without one was cut off.
+
+    idle_after_w: mean watts with a CUDA context, two seconds after the last load; to be held against the segment's
+    idle_context_w. idle_after_reason: why there is none.
+    """
 
     at: str
     reason: EndReason
     message: str = ""
+    idle_after_w: float | None = None
+    idle_after_reason: str | None = None
 
 
 Line: TypeAlias = RunHeader | Segment | Record | Event | End

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -48,7 +48,11 @@ class CounterTrace(Frozen, frozen=True, kw_only=True):
 
 
 class PowerTrace(Frozen, frozen=True, kw_only=True):
-    """Power and state of the GPU, polled. None where a quantity was not readable at that instant."""
+    """Power and state of the GPU, polled. None where a quantity was not readable at that instant.
+
+    stamp_us: the driver's own time of each reading, in microseconds after stamp_origin_us (wall clock, since 1970). It
+    may step and its meaning is the driver's: stored as evidence, never aligned with.
+    """
 
     t_ns: tuple[int, ...]
     instant_mw: tuple[int | None, ...] = ()
@@ -56,9 +60,11 @@ class PowerTrace(Frozen, frozen=True, kw_only=True):
     clock_mhz: tuple[int | None, ...] = ()
     temp_c: tuple[int | None, ...] = ()
     reasons: tuple[int | None, ...] = ()
+    stamp_us: tuple[int | None, ...] = ()
+    stamp_origin_us: int | None = None
 
     def __post_init__(self) -> None:
-        columns = (self.instant_mw, self.average_mw, self.clock_mhz, self.temp_c, self.reasons)
+        columns = (self.instant_mw, self.average_mw, self.clock_mhz, self.temp_c, self.reasons, self.stamp_us)
         _parallel(self, self.t_ns, *(column for column in columns if column))
 
 
@@ -113,13 +119,46 @@ class RawMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="r
                 raise ValueError("a window of a load that is not there, or that ends before it starts")
 
 
-class AggregateMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="aggregate"):
-    """What someone else's table says of a case; imports only. Seconds for one GEMM, watts of the board."""
+SHORTEST_MEAN_S: Final = 2.0
+"""Shortest mean of somebody else's that is believed to be the kernel's power: NVML's own reading may be a mean over the
+second before, and a window of 0.3 s then shows less than half of the load."""
+
+
+class AggregateMeasurement(Frozen, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="aggregate"):
+    """What someone else's table says of a case; imports only. Seconds and joules of one GEMM, watts of the board.
+
+    `*_low`, `*_high`: the table's own 95 % interval. window_s: what power_w is the mean over. throttle_power,
+    throttle_thermal: share of that window. None, and not written, for what the table does not say.
+    """
 
     time_s: Annotated[float, msgspec.Meta(gt=0)]
+    time_s_low: float | None = None
+    time_s_high: float | None = None
     power_w: float | None = None
+    power_w_low: float | None = None
+    power_w_high: float | None = None
+    energy_j: float | None = None
+    energy_j_low: float | None = None
+    energy_j_high: float | None = None
     power_limit_w: float | None = None
     window_s: float | None = None
+    clock_hz: float | None = None
+    temp_c: float | None = None
+    throttle_power: float | None = None
+    throttle_thermal: float | None = None
+
+    @property
+    def why_no_watts(self) -> str | None:
+        """Why power_w, where there is one, cannot be the load's; None where it can."""
+        if self.power_w is None:
+            return None
+        if self.window_s is None:
+            return "the window over which the watts were averaged is unknown"
+        if self.window_s < SHORTEST_MEAN_S:
+            return (
+                f"watts averaged over {self.window_s:g} s, less than the {SHORTEST_MEAN_S:g} s that a sensor may need"
+            )
+        return None
 
 
 Measurement: TypeAlias = RawMeasurement | AggregateMeasurement

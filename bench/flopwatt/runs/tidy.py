@@ -89,6 +89,8 @@ def record_row(run_id: str, record: Record, segment: Segment | None) -> Row:
         energy_status=record.energy_status, energy_reason=record.energy_reason,
     )  # fmt: skip
     row.update(_case_columns(record.case))
+    if record.origin == "imported":
+        row["effort"] = None  # whoever measured it knew no efforts
     if record.correctness is not None:
         row["relative_error"] = record.correctness.relative_error
     if record.status == "ok" and record.measurement is not None:
@@ -133,7 +135,7 @@ def _use_columns(use: Use | None) -> Row:
 
 def _measured(record: Record, segment: Segment | None) -> Row:
     if isinstance(record.measurement, AggregateMeasurement):
-        return _aggregate_columns(record, record.measurement)
+        return _aggregate_columns(record, record.measurement, segment)
     raw = record.measurement
     assert raw is not None
     time = launch_time(raw, record.case.regime)
@@ -192,15 +194,27 @@ def _mean(values: Sequence[int | None], inside: np.ndarray[Any, np.dtype[np.bool
     return float(np.mean(known)) if known else None
 
 
-def _aggregate_columns(record: Record, aggregate: AggregateMeasurement) -> Row:
-    columns = _rate_columns(record.case.flop, Interval(aggregate.time_s))
+def _aggregate_columns(record: Record, aggregate: AggregateMeasurement, segment: Segment | None) -> Row:
+    time = Interval(aggregate.time_s, aggregate.time_s_low, aggregate.time_s_high)
+    columns = _rate_columns(record.case.flop, time)
     columns["power_limit_w"] = aggregate.power_limit_w
     columns["window_s"] = aggregate.window_s
-    if aggregate.power_w is not None and record.energy_status in ENERGY_USABLE:
-        power = Interval(aggregate.power_w)
-        columns.update(
-            _energy_columns(record.case.flop, power, Interval(aggregate.power_w * aggregate.time_s), "imported")
-        )
+    columns["clock_mhz"] = None if aggregate.clock_hz is None else aggregate.clock_hz * 1e-6
+    columns["temp_c"] = aggregate.temp_c
+    columns["throttle_power"], columns["throttle_thermal"] = aggregate.throttle_power, aggregate.throttle_thermal
+    if aggregate.power_w is None or record.energy_status not in ENERGY_USABLE:
+        return columns
+    # Whatever status the file states: it may have been written by an importer that asked less, or by hand.
+    refusal = aggregate.why_no_watts
+    if refusal:
+        columns["energy_status"], columns["energy_reason"] = "refused", refusal
+    else:
+        power = Interval(aggregate.power_w, aggregate.power_w_low, aggregate.power_w_high)
+        joules = Interval(aggregate.power_w * aggregate.time_s)
+        if aggregate.energy_j is not None:
+            joules = Interval(aggregate.energy_j, aggregate.energy_j_low, aggregate.energy_j_high)
+        columns.update(_energy_columns(record.case.flop, power, joules, "imported"))
+        columns["power_systematic"] = segment.sensor.gain_uncertainty if segment and segment.sensor else None
     return columns
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -15,18 +14,21 @@ from rich.text import Text
 from flopwatt.analysis.check import check
 from flopwatt.analysis.headline import COMPLETE, Headline, headlines
 from flopwatt.analysis.processes import merge
+from flopwatt.analysis.report.quantities import DASH, percent, seconds, significant
 from flopwatt.runs.records import ENERGY_USABLE
 from flopwatt.runs.stats import Interval
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, run_rows
 from flopwatt.text import printable
 
-DASH: Final = "–"
-"""What a cell holds when the quantity was not measured; the reason stands under the table."""
-
 TEXT_COLUMNS: Final = ("role", "phase", "dtype", "layout", "backend")
 DROPPED_FIRST: Final = ("pJ/FLOP", "layout", "MHz", "dtype", "% of peak", "±", "backend", "± ")
 UNBOUNDED: Final = 10_000
+
+ROWS_MOST: Final = 500
+NOTES_MOST: Final = 20
+EVENTS_MOST: Final = 200
+"""What a terminal is for: more is for a program to read, and is said to be there."""
 
 
 def show(runs: Sequence[RunFile], console: Console) -> None:
@@ -37,16 +39,21 @@ def show(runs: Sequence[RunFile], console: Console) -> None:
 
 def run_view(run: RunFile) -> RenderableType:
     """All of one run: a table for each regime and kind of inputs, notes, headlines."""
-    rows = [_printable(row) for row in merge(run_rows(run))]
-    parts: list[RenderableType] = [_title(run)]
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row["regime"], row["inputs"]].append(row)
-    for (regime, inputs), group in groups.items():
-        parts.append(_Fitted(regime, inputs, group))
+    parts: list[RenderableType] = [_title(run), *_tables(run)]
     parts.extend(_notes(run))
     parts.extend(_headline_text(headline) for headline in headlines([run]))
     return Group(*parts)
+
+
+def _tables(run: RunFile) -> Iterator[RenderableType]:
+    """The tables, and how many rows each is short of where a file holds more than anybody reads on a terminal."""
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in merge(run_rows(run)):
+        groups[row["regime"], row["inputs"]].append(row)
+    for (regime, inputs), group in groups.items():
+        yield _Fitted(regime, inputs, [_printable(row) for row in group[:ROWS_MOST]])
+        if len(group) > ROWS_MOST:
+            yield Text(f"  … and {len(group) - ROWS_MOST} more rows: --format csv or parquet gives all", style="yellow")
 
 
 def _printable(row: Row) -> Row:
@@ -65,18 +72,29 @@ def _title(run: RunFile) -> Text:
         if environment.power_limit_mw:
             software.append(f"limit {environment.power_limit_mw / 1000:.0f} W")
         if segment.idle_w:
-            software.append(f"idle {segment.idle_w:.0f} W")
+            software.append(f"idle {segment.idle_w:.0f} W" + _idle_after(run))
         text.append(printable(f"  {', '.join(software)}") + "\n")
-    if run.header.origin != "measured":
-        text.append(f"{run.header.origin}: not a measurement of any real GPU\n", style="yellow")
+    if run.header.origin == "simulated":
+        text.append("simulated: not a measurement of any real GPU\n", style="yellow")
+    if run.header.origin == "imported":
+        licence = f", {run.header.licence}" if run.header.licence else ""
+        text.append(printable(f"imported, measured by others: {run.header.source}{licence}") + "\n", style="yellow")
     return text
+
+
+def _idle_after(run: RunFile) -> str:
+    """Idle power after the load beside what it was before, where both were read: both with a context."""
+    before_w = run.segments[-1].idle_context_w
+    if before_w is None or run.end is None or run.end.idle_after_w is None:
+        return ""
+    return f" ({before_w:.0f} W with a context, {run.end.idle_after_w:.0f} W after the load)"
 
 
 class _Fitted:
     """A table that leaves columns out, the least missed first, until it fits the terminal."""
 
     def __init__(self, regime: str, inputs: str, rows: Sequence[Row]) -> None:
-        self._title = f"{regime}, {inputs} inputs"
+        self._title = f"{'regime unknown' if regime == 'unknown' else regime}, {printable(inputs)} inputs"
         self._rows = rows
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -129,14 +147,14 @@ def _cells(row: Row) -> dict[str, str | Text]:
         "dtype": row["dtype"] or DASH,
         "layout": row["layout"] or DASH,
         "backend": row["backend"],
-        "time": _seconds(row["time_s"]) if row["status"] == "ok" else Text(row["status"], style="red"),
-        "±": _percent(row["time_s"], row["time_s_low"], row["time_s_high"]),
-        "TFLOPS": _significant(row["tflops"]),
+        "time": seconds(row["time_s"]) if row["status"] == "ok" else Text(row["status"], style="red"),
+        "±": percent(row["time_s"], row["time_s_low"], row["time_s_high"]),
+        "TFLOPS": significant(row["tflops"]),
         "% of peak": DASH if row["peak_fraction"] is None else f"{row['peak_fraction']:.1%}"[:-1],
         "W": DASH if row["power_w"] is None else f"{row['power_w']:.0f}",
-        "TFLOPS/W": _significant(row["tflops_per_w"]),
-        "± ": _percent(row["tflops_per_w"], row["tflops_per_w_low"], row["tflops_per_w_high"]),
-        "pJ/FLOP": _significant(row["pj_per_flop"]),
+        "TFLOPS/W": significant(row["tflops_per_w"]),
+        "± ": percent(row["tflops_per_w"], row["tflops_per_w_low"], row["tflops_per_w_high"]),
+        "pJ/FLOP": significant(row["pj_per_flop"]),
         "MHz": DASH if row["clock_mhz"] is None else f"{row['clock_mhz']:.0f}",
     }
 
@@ -154,26 +172,35 @@ def _shape(row: Row) -> str:
 
 def _notes(run: RunFile) -> Iterator[Text]:
     """What could not be measured, and why: one line for each reason, however many records it concerns."""
-    sustained = [r for r in run.records if r.status == "ok" and r.case.regime == "sustained"]
+    sustained = [r for r in run.records if r.status == "ok" and r.case.regime != "burst"]
     if sustained:
         with_energy = sum(record.energy_status in ENERGY_USABLE for record in sustained)
-        yield Text(f"{with_energy} of {len(sustained)} sustained measurements have energy", style="bold")
+        kind = "imported" if run.header.origin == "imported" else "sustained"
+        yield Text(f"{with_energy} of {len(sustained)} {kind} measurements have energy", style="bold")
     energy = Counter(f"{r.energy_status}: {r.energy_reason}" for r in sustained if r.energy_status != "ok")
     status = Counter(f"{r.status}: {r.reason}" for r in run.records if r.status != "ok")
     flags = Counter(flag for r in run.records for flag in getattr(r.measurement, "flags", ()))
-    for reason, count in energy.most_common():
+    for reason, count in energy.most_common(NOTES_MOST):
         yield Text(printable(f"  {count} × {reason}"))
-    for reason, count in status.most_common():
+    for reason, count in status.most_common(NOTES_MOST):
         yield Text(printable(f"  {count} × {reason}"), style="yellow")
     for flag, count in flags.most_common():
         if flag in FLAGS:
             yield Text(f"  {count} × {FLAGS[flag]}", style="yellow")
-    for event in run.events:
+    chosen = Counter(
+        f"{r.case.backend}, {r.settings['config_source']}" for r in run.records if r.settings.get("config_source")
+    )
+    for source, count in chosen.most_common(NOTES_MOST):
+        yield Text(printable(f"  configuration of {count} × {source}"))
+    for event in run.events[:EVENTS_MOST]:
         yield Text(printable(f"  {event.at} {event.message}"), style="yellow")
     if run.end is not None and run.end.reason != "done":
         yield Text(printable(f"  ended by {run.end.reason}: {run.end.message}; continue with --resume"), style="yellow")
-    for fault, count in Counter(fault.what for fault in check(run)).most_common():
+    faults = Counter(fault.what for fault in check(run))
+    for fault, count in faults.most_common(NOTES_MOST):
         yield Text(printable(f"  {count} × {fault}" if count > 1 else f"  {fault}"), style="red")
+    if len(faults) > NOTES_MOST:
+        yield Text(f"  … and {len(faults) - NOTES_MOST} more kinds of fault: flopwatt check names them", style="red")
 
 
 FLAGS: Final = {
@@ -199,13 +226,13 @@ def _headline_text(headline: Headline) -> Text:
         lines += [
             ("W", _with_interval(headline.power_w)),
             ("TFLOPS/W", _with_interval(headline.tflops_per_w)),
-            ("pJ/FLOP", _significant(headline.pj_per_flop)),
+            ("pJ/FLOP", significant(headline.pj_per_flop)),
         ]
         if headline.joules_per_token:
             lines.append(
                 (
                     "J/token",
-                    f"{_significant(headline.joules_per_token)} over {headline.tokens} tokens"
+                    f"{significant(headline.joules_per_token)} over {headline.tokens} tokens"
                     + (", one layer" if headline.layers == 1 else ""),
                 )
             )
@@ -227,8 +254,8 @@ def _headline_notes(headline: Headline) -> Iterator[str]:
         assert gap.relative.low is not None
         assert gap.relative.high is not None
         yield (
-            f"one layer replayed in order: {_seconds(gap.replayed_s)}, "
-            f"sum of its GEMMs alone: {_seconds(gap.summed_s)}, "
+            f"one layer replayed in order: {seconds(gap.replayed_s)}, "
+            f"sum of its GEMMs alone: {seconds(gap.summed_s)}, "
             f"gap {gap.relative.value:+.1%} ({gap.relative.low:+.1%} to {gap.relative.high:+.1%})"
         )
     if headline.power_systematic:
@@ -243,33 +270,5 @@ def _layers(count: int) -> str:
 
 
 def _with_interval(interval: Interval) -> str:
-    percent = _percent(interval.value, interval.low, interval.high)
-    return f"{_significant(interval.value)}" + (f" ± {percent}" if percent != DASH else "")
-
-
-def _significant(value: float | None, digits: int = 3) -> str:
-    """Three significant digits, never in exponent notation: 0.0412, 1.23, 45.6, 789."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    if value == 0:
-        return "0"
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{places}f}"
-
-
-def _seconds(value: float | None) -> str:
-    """A duration in the unit that keeps it between 1 and 1000."""
-    if value is None:
-        return DASH
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= size:
-            return f"{_significant(value / size, 4)} {unit}"
-    return f"{_significant(value / 1e-9, 4)} ns"
-
-
-def _percent(value: float | None, low: float | None, high: float | None) -> str:
-    """Half the interval in percent of the value."""
-    if value is None or low is None or high is None or not value:
-        return DASH
-    percent = (high - low) / 2 / value * 100
-    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 1 else f"{percent:.2f} %"
+    half = percent(interval.value, interval.low, interval.high)
+    return f"{significant(interval.value)}" + (f" ± {half}" if half != DASH else "")

@@ -127,9 +127,10 @@ def _power_trace(samples: list[PowerSample]) -> PowerTrace | None:
     if not samples:
         return None
     columns = zip(*(sample.reading for sample in samples), strict=True)
-    instant, average, clock, temperature, reasons = kept = [_unless_empty(column) for column in columns]
+    instant, average, clock, temperature, reasons, stamps = kept = [_unless_empty(column) for column in columns]
     if not any(kept):
         return None
+    stamp_origin_us = next((stamp for stamp in stamps if stamp is not None), None)
     return PowerTrace(
         t_ns=tuple(sample.t_ns for sample in samples),
         instant_mw=instant,
@@ -137,6 +138,8 @@ def _power_trace(samples: list[PowerSample]) -> PowerTrace | None:
         clock_mhz=clock,
         temp_c=temperature,
         reasons=reasons,
+        stamp_us=tuple(None if stamp is None else stamp - (stamp_origin_us or 0) for stamp in stamps),
+        stamp_origin_us=stamp_origin_us,
     )
 
 

@@ -1,5 +1,6 @@
 """Polls counter and power as fast as makes sense, keeping changes alone: for identifying a sensor, never for a run.
 
+Clocks, temperature and reasons are left out, slow quantities are read once a second: a call more is a bracket wider.
 Knows no time but its clock's, as `polling` does.
 """
 
@@ -8,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from flopwatt.measurement.clock import Clock
-from flopwatt.measurement.power.collected import MS, Collected, Edge, PowerSample
-from flopwatt.measurement.power.polling import NEVER
+from flopwatt.measurement.power.collected import MS, SLOW_SPACING_NS, Collected, Edge, PowerSample, SlowSample
+from flopwatt.measurement.power.polling import NEVER, ran_backwards
 from flopwatt.measurement.power.sampler import Samples
 from flopwatt.measurement.power.sensor import PowerReading, PowerSensor, SensorLost
 
@@ -39,6 +40,7 @@ class DensePoller:
         self._clock = clock
         self._counter: tuple[int, int] | None = None  # start of the last reading, its value
         self._power_due_ns = 0
+        self._slow_due_ns = 0
         self._spacing_ns = SPACING_NS
         self._zeros = 0
         self._calls: list[int] = []
@@ -53,6 +55,9 @@ class DensePoller:
             if begun_ns >= self._power_due_ns:
                 self._power_due_ns = begun_ns + self._spacing_ns
                 self._read_power()
+            if begun_ns >= self._slow_due_ns:
+                self._slow_due_ns = begun_ns + SLOW_SPACING_NS
+                self.collected.slow.add(SlowSample(begun_ns, self._sensor.read_slow()))
         except SensorLost as lost:
             self.collected.lost = str(lost) or "the sensor is lost"
             return NEVER
@@ -76,14 +81,14 @@ class DensePoller:
         if self._counter is None:
             self.collected.edges.append(Edge(start, end, value))
         elif value < self._counter[1]:
-            self.collected.counter_fault = f"WENT_BACKWARDS: from {self._counter[1]} to {value} mJ"
+            self.collected.counter_fault = ran_backwards(self._counter[1], value)
         elif value != self._counter[1]:
             self.collected.edges.append(Edge(self._counter[0], end, value))
         self._counter = (start, value)
 
     def _read_power(self) -> None:
         start = self._clock.now_ns()
-        reading = self._sensor.read_power()
+        reading = self._sensor.read_watts()
         end = self._clock.now_ns()
         if self._counter is None:
             self._took(end - start)

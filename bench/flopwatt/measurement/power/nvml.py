@@ -78,8 +78,9 @@ class Nvml:
         self.call("nvmlInit")
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """What the getter `name` answers. Raises NvmlError."""
-        assert name.startswith(GETTERS), f"{name} is no getter"
+        """What the getter `name` answers. Raises NvmlError; ValueError for a name that could change a GPU."""
+        if not name.startswith(GETTERS):
+            raise ValueError(f"{name} is no getter: nothing here may change a GPU")
         function = getattr(self._pynvml, name, None)
         if function is None:  # bindings older than the call
             raise NvmlError("FUNCTION_NOT_FOUND", name)
@@ -118,7 +119,8 @@ class Nvml:
             return FieldAnswer(answer.fieldId, None, self.code(answer.nvmlReturn))
         if not 0 <= answer.valueType < len(VALUE_MEMBER):
             return FieldAnswer(answer.fieldId, None, f"VALUE_TYPE_{answer.valueType}")
-        return FieldAnswer(answer.fieldId, int(getattr(answer.value, VALUE_MEMBER[answer.valueType])), "")
+        value = int(getattr(answer.value, VALUE_MEMBER[answer.valueType]))
+        return FieldAnswer(answer.fieldId, value, "", int(answer.timestamp) or None)
 
     def find(self, selector: str | None) -> Any:
         """The device that `selector` names; the physical GPU where it names a MIG slice. Raises NvmlError.
@@ -151,10 +153,10 @@ class Nvml:
 
 
 class FieldAnswer:
-    """The outcome of one field: its value, or its code."""
+    """The outcome of one field: its value and the driver's own time of it (µs since 1970), or its code."""
 
-    def __init__(self, field: int, value: int | None, code: str) -> None:
-        self.field, self.value, self.code = field, value, code
+    def __init__(self, field: int, value: int | None, code: str, stamp_us: int | None = None) -> None:
+        self.field, self.value, self.code, self.stamp_us = field, value, code, stamp_us
 
     def take(self) -> int:
         """The value. Raises NvmlError."""
@@ -203,13 +205,15 @@ class _Power:
         self._asked: tuple[int, ...] = (FIELD_INSTANT, FIELD_AVERAGE)
         self._usage: _Quantity | None = None
 
-    def read(self) -> tuple[int | None, int | None]:
-        """Milliwatts: instant, average. Raises SensorLost."""
-        values = {answer.field: answer.value for answer in self._ask()}
+    def read(self) -> PowerReading:
+        """Instant and average power, and the driver's time of the first of them. Raises SensorLost."""
+        answers = self._ask()
+        values = {answer.field: answer.value for answer in answers}
         instant = values.get(FIELD_INSTANT)
         if instant is None and self._usage:
             instant = self._usage.read()
-        return instant, values.get(FIELD_AVERAGE)
+        stamp_us = next((answer.stamp_us for answer in answers if answer.stamp_us is not None), None)
+        return PowerReading(instant, values.get(FIELD_AVERAGE), stamp_us=stamp_us)
 
     def _ask(self) -> list[FieldAnswer]:
         if not self._asked:
@@ -284,8 +288,12 @@ class NvmlSensor:
         return self._counter.read()
 
     def read_power(self) -> PowerReading:
-        instant_mw, average_mw = self._power.read()
-        return PowerReading(instant_mw, average_mw, self._clock.read(), self._temperature.read(), self._reasons.read())
+        return self._power.read()._replace(
+            clock_mhz=self._clock.read(), temp_c=self._temperature.read(), reasons=self._reasons.read()
+        )
+
+    def read_watts(self) -> PowerReading:
+        return self._power.read()
 
     def read_slow(self) -> SlowReading:
         return SlowReading(*(quantity.read() for quantity in self._slow))

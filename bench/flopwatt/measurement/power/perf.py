@@ -52,6 +52,9 @@ class PerfSensor:
     def read_power(self) -> PowerReading:
         return PowerReading()
 
+    def read_watts(self) -> PowerReading:
+        return PowerReading()
+
     def read_slow(self) -> SlowReading:
         return SlowReading()
 

@@ -52,6 +52,10 @@ PATIENCE_NS: Final = 2 * S
 IDLE_NS: Final = 50 * MS
 """A counter that has not changed for this long is read only so often."""
 
+STALLED_TICKS: Final = 5
+STALLED_LEAST_NS: Final = 300 * MS
+"""A counter has stopped that missed so many ticks, for so long: a stale tick or two is no stop."""
+
 RETRY_LEAST_NS: Final = 10 * MS
 RETRY_MOST_NS: Final = 1 * S
 """Until a counter that could not be read is asked again: doubles from the one to the other."""
@@ -61,6 +65,11 @@ class _Finder(Protocol):
     """Turns readings of the counter into edges and says when the next reading is worth taking."""
 
     value: int | None
+
+    @property
+    def period_ns(self) -> float:
+        """The counter's tick, 0 while unknown."""
+        ...
 
     def see(self, start_ns: int, end_ns: int, value: int, spacing_ns: int) -> Edge | None:
         """Takes a reading whose call lasted from start to end. spacing_ns: edges closer than this are not kept."""
@@ -94,6 +103,10 @@ class EdgeFinder:
         self._skips = False  # whether ticks are let pass on the way to the one hunted
         self._due_ns = 0
         self._hunt = (-1, -1)
+
+    @property
+    def period_ns(self) -> float:
+        return self._period_ns
 
     def see(self, start_ns: int, end_ns: int, value: int, spacing_ns: int) -> Edge | None:
         edge = None
@@ -162,11 +175,11 @@ class StepReader:
 
     def __init__(self, tick_ns: int) -> None:
         self.value: int | None = None
-        self._tick_ns = tick_ns
+        self.period_ns: float = tick_ns
         self._due_ns = 0
 
     def see(self, start_ns: int, end_ns: int, value: int, spacing_ns: int) -> Edge | None:
-        edge = Edge(start_ns - self._tick_ns, end_ns, value) if value != self.value else None
+        edge = Edge(start_ns - round(self.period_ns), end_ns, value) if value != self.value else None
         self.value = value
         self._due_ns = end_ns + spacing_ns
         return edge
@@ -189,7 +202,8 @@ class Poller:
         self._sensor = sensor
         self._clock = clock
         self._finder: _Finder = EdgeFinder() if counter_tick_ns is None else StepReader(counter_tick_ns)
-        self._first: Edge | None = None
+        self._ticks = False
+        self._changed_ns = 0
         self._retry_ns = RETRY_LEAST_NS
         self._counter_due_ns = self._power_due_ns = self._slow_due_ns = clock.now_ns()
 
@@ -230,6 +244,8 @@ class Poller:
         return min(self._counter_due_ns, self._power_due_ns, self._slow_due_ns)
 
     def _poll_last(self) -> int:
+        if self.collected.counter_fault is None:
+            self.collected.counter_fault = self._stopped(self._clock.now_ns())
         self.collected.power.append(PowerSample(self._clock.now_ns(), self._sensor.read_power()))
         self.collected.slow.append(SlowSample(self._clock.now_ns(), self._sensor.read_slow()))
         return NEVER
@@ -243,18 +259,34 @@ class Poller:
             self._retry_ns = min(RETRY_MOST_NS, 2 * self._retry_ns)
             return
         self._retry_ns = RETRY_LEAST_NS
-        if self._finder.value is not None and value < self._finder.value:
-            self.collected.counter_fault = f"WENT_BACKWARDS: from {self._finder.value} to {value} mJ"
+        last = self._finder.value
+        if last is not None and value < last:
+            self.collected.counter_fault = ran_backwards(last, value)
             self._counter_due_ns = NEVER
             return
+        if value != last:
+            self._ticks = last is not None
+            self._changed_ns = end
         edges = self.collected.edges
         edge = self._finder.see(start, end, value, edges.spacing_ns)
         if edge:
             edges.add(edge)
-        self._first = self._first or edge
-        stuck = self._first and value == self._first.energy_mj and end - self._first.t_ns > PATIENCE_NS
-        self.collected.counter_fault = f"NEVER_CHANGED: {value} mJ throughout" if stuck else None
+        self.collected.counter_fault = self._stopped(end)
         self._counter_due_ns = self._finder.due_ns()
+
+    def _stopped(self, now_ns: int) -> str | None:
+        """Why the counter is no counter by now: it never ticked, or has ceased to; None where it goes on."""
+        value, period_ns = self._finder.value, self._finder.period_ns
+        if value is None:
+            return None
+        quiet_ns = now_ns - self._changed_ns
+        if not self._ticks:
+            return f"does not count: {value} mJ throughout" if quiet_ns > PATIENCE_NS else None
+        if quiet_ns <= (max(STALLED_LEAST_NS, STALLED_TICKS * period_ns) if period_ns else PATIENCE_NS):
+            return None
+        # Asked again since, and refused: then that is why.
+        code = self._sensor.unreadable.get("counter") if self._retry_ns > RETRY_LEAST_NS else None
+        return f"stopped {quiet_ns / S:.1f} s before the end" + (f": {code}" if code else "")
 
     def _read_power(self) -> None:
         start = self._clock.now_ns()
@@ -271,6 +303,11 @@ class Poller:
         end = self._clock.now_ns()
         self.collected.slow.add(SlowSample((start + end) // 2, reading))
         self._slow_due_ns = _next(self._slow_due_ns, SLOW_SPACING_NS, end)
+
+
+def ran_backwards(last_mj: int, now_mj: int) -> str:
+    """The fault of a counter that fell."""
+    return f"fell from {last_mj} to {now_mj} mJ: it was reset, or wrapped"
 
 
 def _next(due_ns: int, period_ns: int, now_ns: int) -> int:

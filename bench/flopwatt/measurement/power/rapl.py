@@ -29,7 +29,7 @@ class _Package:
 
     def rise(self) -> int:
         """Microjoules since the last call."""
-        now_uj = int(self.file.read_text())
+        now_uj = _microjoules(self.file, self.file.read_text())
         rise = now_uj - self.last_uj
         self.last_uj = now_uj
         return rise if rise >= 0 else rise + self.range_uj
@@ -64,6 +64,9 @@ class RaplSensor:
     def read_power(self) -> PowerReading:
         return PowerReading()
 
+    def read_watts(self) -> PowerReading:
+        return PowerReading()
+
     def read_slow(self) -> SlowReading:
         return SlowReading()
 
@@ -95,7 +98,24 @@ def _zones(root: Path) -> list[Path]:
 
 def _open(zone: Path, name: str) -> _Package:
     file = zone / "energy_uj"
-    return _Package(name, file, range_uj=int(_read(zone / "max_energy_range_uj")), last_uj=int(_read(file)))
+    range_file = zone / "max_energy_range_uj"
+    try:
+        return _Package(
+            name,
+            file,
+            range_uj=_microjoules(range_file, _read(range_file)),
+            last_uj=_microjoules(file, _read(file)),
+        )
+    except ValueError as error:
+        raise DeviceError(f"RAPL: {error}: the kernel shows no counter here, as in some virtual machines") from None
+
+
+def _microjoules(file: Path, text: str) -> int:
+    """The count in a powercap file. Raises ValueError, in words, where it holds none."""
+    text = text.strip()
+    if not text.isdecimal():
+        raise ValueError(f"{file} holds {text[:20]!r} instead of a number" if text else f"{file} is empty")
+    return int(text)
 
 
 def _read(file: Path) -> str:

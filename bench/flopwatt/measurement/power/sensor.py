@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 class PowerReading(NamedTuple):
     """Power and state at one instant. Native units: milliwatts, MHz, °C; reasons is NVML's clock-event bit mask.
 
-    instant_mw: the sensor's current value. average_mw: its running average, where it has one.
+    instant_mw: the sensor's current value. average_mw: its running average, where it has one. stamp_us: the driver's
+    own time of the value, microseconds of wall clock since 1970: stored, never aligned with.
     """
 
     instant_mw: int | None = None
@@ -16,6 +17,7 @@ class PowerReading(NamedTuple):
     clock_mhz: int | None = None
     temp_c: int | None = None
     reasons: int | None = None
+    stamp_us: int | None = None
 
 
 class SlowReading(NamedTuple):
@@ -46,6 +48,10 @@ class PowerSensor(Protocol):
 
     def read_power(self) -> PowerReading:
         """Power, clock, temperature and clock-event reasons now. Raises SensorLost."""
+        ...
+
+    def read_watts(self) -> PowerReading:
+        """Power alone, in as few calls as the driver allows; the state is None. Raises SensorLost."""
         ...
 
     def read_slow(self) -> SlowReading:

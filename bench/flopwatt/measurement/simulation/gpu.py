@@ -6,6 +6,7 @@ changes nothing that is seen.
 
 from __future__ import annotations
 
+import math
 from math import exp, inf, sqrt
 from typing import Final
 
@@ -46,7 +47,9 @@ class SimulatedGpu:
         self._noise_rng = self.seeds.generator("drift")
         self._noise = self._noise_rng.standard_normal((NOISE_BLOCK, 2)).tolist()
         self._kernel: Kernel | None = None
+        self._demanded = (math.nan, (0.0, 0.0, 0.0))  # the kernel's at the last step's clock
         self._run = (1.0, 1.0)
+        self._cap_w = scenario.cap_w
         self._context = False
         self._sampled = False
         self._changed_s = self._load_s = start_s
@@ -70,6 +73,7 @@ class SimulatedGpu:
         """Launches of `kernel` run back to back from now on. run: this process's factors on time and power."""
         self._change(time_s)
         self._kernel, self._run, self._load_s = kernel, run, time_s
+        self._demanded = (math.nan, (0.0, 0.0, 0.0))
 
     def end(self, time_s: float) -> None:
         """The load is over."""
@@ -80,12 +84,14 @@ class SimulatedGpu:
 
     def state(self, time_s: float) -> State:
         """Powers and integrals at an instant."""
-        self._reach(time_s)
+        if self.timeline.end_s <= time_s:
+            self._reach(time_s)
         return self.timeline.state(time_s)
 
     def regulation(self, time_s: float) -> Regulation:
         """Clock, temperature and reasons at an instant."""
-        self._reach(time_s)
+        if self.timeline.end_s <= time_s:
+            self._reach(time_s)
         return self.timeline.at(time_s)
 
     def throttled_s(self, time_s: float) -> tuple[float, float]:
@@ -146,10 +152,12 @@ class SimulatedGpu:
 
     def _reach(self, time_s: float) -> None:
         timeline = self.timeline
-        while timeline.end_s <= time_s:
-            since_s = timeline.end_s - self._changed_s
-            step_s = next(step_s for until_s, step_s in STEPS_S if since_s < until_s)
-            timeline.append(self._next_step(timeline.end_s), step_s)
+        while (end_s := timeline.end_s) <= time_s:
+            since_s = end_s - self._changed_s
+            for until_s, step_s in STEPS_S:
+                if since_s < until_s:
+                    timeline.append(self._next_step(end_s), step_s)
+                    break
 
     def _at_rest(self) -> Regulation:
         scenario = self.scenario
@@ -172,19 +180,20 @@ class SimulatedGpu:
         return Regulation(slow, target_w, demand_w, 0.0, 1.0, False, 0 if share else REASON_IDLE)
 
     def _moved_on(self, last: Regulation, since_s: float) -> Slow:
-        thermal, noise, slow = self.scenario.thermal, self.scenario.noise, last.slow
+        thermal, noise = self.scenario.thermal, self.scenario.noise
+        regulated_w, temp_c, drift_time, drift_power, capped_s, thermal_s, loaded_s = last.slow
         kept = exp(-since_s / noise.drift_correlation_s)
         fresh = sqrt(1.0 - kept * kept)
         time_noise, power_noise = self._noise_of_step(len(self.timeline))
         settled_c = thermal.ambient_c + thermal.c_per_w * last.target_w
         return Slow(
-            _settle(slow.regulated_w, last.demand_w, since_s, self.scenario.power.cap_response_s),
-            _settle(slow.temp_c, settled_c, since_s, thermal.time_constant_s),
-            slow.drift_time * kept + noise.drift_time * fresh * time_noise,
-            slow.drift_power * kept + noise.drift_power * fresh * power_noise,
-            slow.capped_s + (since_s if last.reasons & REASON_POWER_CAP else 0.0),
-            slow.thermal_s + (since_s if last.reasons & THERMAL_BITS else 0.0),
-            slow.loaded_s + (since_s if last.launches_per_s else 0.0),
+            _settle(regulated_w, last.demand_w, since_s, self.scenario.power.cap_response_s),
+            _settle(temp_c, settled_c, since_s, thermal.time_constant_s),
+            drift_time * kept + noise.drift_time * fresh * time_noise,
+            drift_power * kept + noise.drift_power * fresh * power_noise,
+            capped_s + since_s if last.reasons & REASON_POWER_CAP else capped_s,
+            thermal_s + since_s if last.reasons & THERMAL_BITS else thermal_s,
+            loaded_s + since_s if last.launches_per_s else loaded_s,
         )
 
     def _others(self, start_s: float) -> tuple[float, float]:
@@ -205,11 +214,13 @@ class SimulatedGpu:
         extra_w: float,
     ) -> Regulation:
         scenario, thermal = self.scenario, self.scenario.thermal
-        cap_w, power = scenario.cap_w, scenario.power
+        cap_w, power = self._cap_w, scenario.power
         heat = 1.0 + thermal.power_per_c * (slow.temp_c - thermal.reference_c)
         highest, reasons = self._throttle(slow.loaded_s, start_s)
         clock = min(last.clock_fraction, highest) if last.capped else highest
-        time_s, fixed_w, switched_w = kernel.demand(clock)
+        if clock != self._demanded[0]:
+            self._demanded = (clock, kernel.demand(clock))
+        time_s, fixed_w, switched_w = self._demanded[1]
         capped = last.capped or slow.regulated_w > cap_w
         if capped:
             room = max((cap_w - extra_w) / heat - fixed_w, 1e-3) / switched_w
@@ -217,6 +228,7 @@ class SimulatedGpu:
             clock = _settle(clock, goal, since_s, power.cap_response_s)
             capped = clock < highest * 0.9999
             time_s, fixed_w, switched_w = kernel.demand(clock)
+            self._demanded = (clock, (time_s, fixed_w, switched_w))
         drawn_w = (fixed_w + switched_w) * heat
         run_time, run_power = self._run
         slowdown = 1.0 + (scenario.faults.sampling_slowdown if self._sampled else 0.0)

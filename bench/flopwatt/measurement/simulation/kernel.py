@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from flopwatt.measurement.simulation.scenario import DEFAULT, Scenario
+from flopwatt.measurement.simulation.scenario import DEFAULT, Scenario, Tile
 from flopwatt.runs.records import Case
 from gemmkernels.problem import Problem
 
@@ -138,11 +138,24 @@ def _highest_flop_per_s(problem: Problem, case: Case, scenario: Scenario) -> flo
     return peak * efficiency
 
 
+def _tiles(case: Case, scenario: Scenario) -> tuple[Tile, ...]:
+    """The tiles that a kernel chooses the best of; the one that its configuration names, where it does.
+
+    A tile lying either way is as efficient. One that the scenario does not list is as the listed one next in area.
+    """
+    tiles, config = scenario.gpu.tiles, case.config or {}
+    if "BLOCK_M" not in config or "BLOCK_N" not in config:
+        return tiles
+    m, n = int(config["BLOCK_M"]), int(config["BLOCK_N"])
+    like = min(tiles, key=lambda tile: ({tile.m, tile.n} != {m, n}, abs(math.log(tile.m * tile.n / (m * n)))))
+    return (Tile(m=m, n=n, efficiency=like.efficiency),)
+
+
 def _stage(problem: Problem, case: Case, scenario: Scenario) -> tuple[float, float]:
     gpu = scenario.gpu
     flop_per_s_per_sm = _highest_flop_per_s(problem, case, scenario) / gpu.sm_count
     compute_s = math.inf
-    for tile in gpu.tiles:
+    for tile in _tiles(case, scenario):
         tiles = -(-problem.m // tile.m) * -(-problem.n // tile.n) * problem.batch
         waves = -(-tiles // gpu.sm_count)
         tile_flop = 2.0 * tile.m * tile.n * (problem.k + gpu.fill_k)

@@ -20,8 +20,11 @@ from flopwatt.measurement.simulation.sampler import VirtualSampler
 from flopwatt.measurement.simulation.scenario import Scenario
 from flopwatt.measurement.simulation.sensor import SimulatedSensor
 from flopwatt.measurement.simulation.timer import SimulatedTimer
+from flopwatt.measurement.tuning_device import device_of
+from flopwatt.measurement.tuning_lookup import Tuned
 from flopwatt.runs.gpus import find
 from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity, case_id
+from gemmkernels.backend import load
 from gemmkernels.problem import Problem
 
 START_NS: Final = 1_000_000_000_000
@@ -31,6 +34,7 @@ LONGEST_LAUNCH_S: Final = 60.0
 """A longer launch is a slip in the scenario, and would be simulated for ever."""
 
 IDLE_SETTLE_NS: Final = 500_000_000
+IDLE_AFTER_REST_NS: Final = 2_000_000_000
 IDLE_NS: Final = 1_000_000_000
 
 GAIN_UNCERTAINTY: Final = 0.05
@@ -71,6 +75,7 @@ class SimulatedRig:
         self.sensor_version: str | None = hashlib.sha256(msgspec.json.encode(scenario)).hexdigest()
         self.idle_w: float | None = None
         self.idle_context_w: float | None = None
+        self.tuned: Tuned | None = None
         self._prepared = 0
         if self.environment.shared_with and not shared:
             raise DeviceBusy(
@@ -90,11 +95,20 @@ class SimulatedRig:
         if reason:
             raise CaseSkipped(reason)
         self._prepared += 1
+        case, settings = self._configured(case)
         rng = self.gpu.seeds.generator(f"launches {case_id(case)} {seed}", self._prepared)
         timer = SimulatedTimer(self.gpu, self.clock, kernel_for(case, self.scenario), self.gpu.run_factors(case), rng)
         operand_bytes = sum(problem.min_bytes for problem in case.problems)
         sets = 1 if case.cache == "hot" else max(2, -(-2 * self.scenario.gpu.l2_bytes // operand_bytes))
-        return Prepared(timer=timer, config=dict(case.config or {}), operand_sets=sets)
+        return Prepared(timer=timer, config=dict(case.config or {}), operand_sets=sets, settings=settings)
+
+    def _configured(self, case: Case) -> tuple[Case, dict[str, str]]:
+        """The case with a configuration from the tuning store, or as it is: the model then has its best tile."""
+        if case.problem is None or case.config is not None or self.tuned is None or not self.tuned.knows(case.backend):
+            return case, {}
+        candidates = load(case.backend).configs(case.problem, device_of(self.environment))
+        found = self.tuned.config(case.backend, case.problem, case.regime, candidates)
+        return msgspec.structs.replace(case, config=dict(found.config)), {"config_source": found.source}
 
     def joined_by(self) -> int:
         other = self.scenario.faults.second_process
@@ -102,6 +116,9 @@ class SimulatedRig:
             return 0  # none, or there from the start and so in the environment
         elapsed_s = self.clock.now_ns() * 1e-9 - self.gpu.start_s
         return int(other.from_s <= elapsed_s < other.until_s)
+
+    def idle_after(self) -> float | None:
+        return self._idle_w(IDLE_AFTER_REST_NS)
 
     def release(self) -> None:
         """Nothing to free."""
@@ -117,8 +134,8 @@ class SimulatedRig:
         if idle:
             self.idle_context_w = self._idle_w()
 
-    def _idle_w(self) -> float | None:
-        self.clock.sleep_ns(IDLE_SETTLE_NS)
+    def _idle_w(self, rest_ns: int = IDLE_SETTLE_NS) -> float | None:
+        self.clock.sleep_ns(rest_ns)
         self.sampler.start()
         self.clock.sleep_ns(IDLE_NS)
         trace = self.sampler.stop().power

@@ -46,6 +46,9 @@ Quantity: TypeAlias = Literal[
 ]
 """What a sensor may refuse to answer."""
 
+LostCode: TypeAlias = Literal["GPU_IS_LOST", "RESET_REQUIRED", "DRIVER_NOT_LOADED", "LIB_RM_VERSION_MISMATCH"]
+"""What NVML answers once a GPU or its driver is gone: a driver updated under a running job is a version mismatch."""
+
 DEFAULT: Final = "default"
 """Key of the entry that stands for every name a table does not list."""
 
@@ -221,12 +224,28 @@ class SecondProcess(_Table, frozen=True, kw_only=True):
     until_s: Seconds = 1e6
 
 
+class Unknown(_Table, frozen=True, kw_only=True):
+    """`[faults.unknown]`: quantities answered with UNKNOWN between two instants counted from the process's start."""
+
+    quantities: Annotated[tuple[Quantity, ...], Meta(min_length=1)]
+    from_s: Seconds = 0.0
+    until_s: Seconds = 1e6
+
+
 class Faults(_Table, frozen=True, kw_only=True):
-    """`[faults]`: what goes wrong. crash_on and hang_on match a part of a case's label."""
+    """`[faults]`: what goes wrong. crash_on and hang_on match a part of a case's label.
+
+    lost_after_s takes the GPU and its sensor, sensor_lost_after_s the sensor alone, with the code sensor_lost_code.
+    """
 
     throttle: Annotated[tuple[Throttle, ...], Meta(max_length=1000)] = ()
     second_process: SecondProcess | None = None
+    unknown: Unknown | None = None
     lost_after_s: Seconds | None = None
+    sensor_lost_after_s: Seconds | None = None
+    sensor_lost_code: LostCode = "GPU_IS_LOST"
+    counter_resets_at_s: Seconds | None = None
+    counter_stops_after_s: Seconds | None = None
     sampling_slowdown: Spread = 0.0
     crash_on: Text | None = None
     hang_on: Text | None = None

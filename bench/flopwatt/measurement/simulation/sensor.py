@@ -60,7 +60,7 @@ class SimulatedSensor:
     """A `PowerSensor` over a simulated GPU, read at the time of `clock`.
 
     Two sensors over one GPU show the same updates, as two handles of one driver do. A reading takes `sensor.latency_s`
-    of the clock's time. Raises SensorLost once `faults.lost_after_s` has passed.
+    of the clock's time. Raises SensorLost once `faults.lost_after_s` or `faults.sensor_lost_after_s` has passed.
     """
 
     source = "simulated"
@@ -91,37 +91,69 @@ class SimulatedSensor:
         self._counter_mj: list[int] = []
         self._counter_origin_mj = int(gpu.seeds.generator("counter").integers(10**6, 10**12))
         self._last_power_s = -np.inf
+        self._latency_ns = round(sensor.latency_s * 1e9)
+        faults = gpu.scenario.faults
+        self._lost_s, self._alone_lost_s, self._resets_s, self._stops_s = (
+            np.inf if after_s is None else gpu.start_s + after_s
+            for after_s in (
+                faults.lost_after_s,
+                faults.sensor_lost_after_s,
+                faults.counter_resets_at_s,
+                faults.counter_stops_after_s,
+            )
+        )
+        # What is shown, and when the next tick or update will replace it: most polls come in between.
+        self._counter_until_s = self._power_until_s = -np.inf
+        self._counter_shown_mj = self._instant_shown_mw = self._average_shown_mw = 0
 
     def read_counter(self) -> int | None:
         """Millijoules at the last tick that has been reported."""
         time_s = self._begin_reading()
-        if self._refused("counter"):
+        if self._refused("counter", time_s):
             return None
         visible_s = time_s - self._board.counter_delay_s
-        self._tick_until(visible_s)
-        return self._counter_mj[max(bisect_right(self._ticks.times_s, visible_s) - 1, 0)]
+        if visible_s >= self._counter_until_s:
+            self._tick_until(visible_s)
+            ticks = bisect_right(self._ticks.times_s, visible_s)
+            self._counter_shown_mj = self._counter_mj[max(ticks - 1, 0)]
+            self._counter_until_s = self._ticks.times_s[ticks]
+        return self._counter_shown_mj
 
     def read_power(self) -> PowerReading:
         """The last update that has been reported, and the state of the GPU now."""
         time_s = self._begin_reading()
-        gpu, sensor = self._gpu, self._sensor
-        visible_s = time_s - self._board.delay_s
-        self._measure_until(visible_s)
-        index = max(bisect_right(self._updates.times_s, visible_s) - 1, 0)
-        zero = time_s - self._last_power_s < sensor.zero_if_polled_within_s
-        zero = (sensor.zero > 0 and self._zero_rng.random() < sensor.zero) or zero
-        self._last_power_s = time_s
+        reading, gpu = self._watts(time_s), self._gpu
         step = gpu.regulation(time_s)
         chip = gpu.scenario.gpu
         clock_mhz = chip.idle_clock_mhz
         if step.launches_per_s:
             clock_mhz = round(step.clock_fraction * chip.max_clock_mhz / CLOCK_STEP_MHZ) * CLOCK_STEP_MHZ
+        return reading._replace(
+            clock_mhz=None if self._refused("clock", time_s) else clock_mhz,
+            temp_c=None if self._refused("temp", time_s) else round(step.temp_c),
+            reasons=None if self._refused("reasons", time_s) else step.reasons,
+        )
+
+    def read_watts(self) -> PowerReading:
+        """The last update that has been reported, without the state."""
+        return self._watts(self._begin_reading())
+
+    def _watts(self, time_s: float) -> PowerReading:
+        sensor = self._sensor
+        visible_s = time_s - self._board.delay_s
+        if visible_s >= self._power_until_s:
+            self._measure_until(visible_s)
+            updates = bisect_right(self._updates.times_s, visible_s)
+            index = max(updates - 1, 0)
+            self._instant_shown_mw = round(self._instant_w[index] * 1e3)
+            self._average_shown_mw = round(self._average_w[index] * 1e3)
+            self._power_until_s = self._updates.times_s[updates]
+        zero = time_s - self._last_power_s < sensor.zero_if_polled_within_s
+        zero = (sensor.zero > 0 and self._zero_rng.random() < sensor.zero) or zero
+        self._last_power_s = time_s
         return PowerReading(
-            instant_mw=None if self._refused("instant") else 0 if zero else round(self._instant_w[index] * 1e3),
-            average_mw=None if self._refused("average") else 0 if zero else round(self._average_w[index] * 1e3),
-            clock_mhz=None if self._refused("clock") else clock_mhz,
-            temp_c=None if self._refused("temp") else round(step.temp_c),
-            reasons=None if self._refused("reasons") else step.reasons,
+            instant_mw=None if self._refused("instant", time_s) else 0 if zero else self._instant_shown_mw,
+            average_mw=None if self._refused("average", time_s) else 0 if zero else self._average_shown_mw,
         )
 
     def read_slow(self) -> SlowReading:
@@ -130,25 +162,29 @@ class SimulatedSensor:
         chip = self._gpu.scenario.gpu
         capped_s, thermal_s = self._gpu.throttled_s(time_s)
         return SlowReading(
-            power_limit_mw=None if self._refused("power_limit") else round(chip.power_limit_w * 1e3),
-            power_violation_ns=None if self._refused("power_violation") else round(capped_s * 1e9),
-            thermal_violation_ns=None if self._refused("thermal_violation") else round(thermal_s * 1e9),
-            memory_clock_mhz=None if self._refused("memory_clock") else chip.memory_clock_mhz,
+            power_limit_mw=None if self._refused("power_limit", time_s) else round(chip.power_limit_w * 1e3),
+            power_violation_ns=None if self._refused("power_violation", time_s) else round(capped_s * 1e9),
+            thermal_violation_ns=None if self._refused("thermal_violation", time_s) else round(thermal_s * 1e9),
+            memory_clock_mhz=None if self._refused("memory_clock", time_s) else chip.memory_clock_mhz,
         )
 
     def close(self) -> None:
         """Nothing to release."""
 
     def _begin_reading(self) -> float:
-        self._clock.sleep_ns(round(self._sensor.latency_s * 1e9))
+        self._clock.sleep_ns(self._latency_ns)
         time_s = self._clock.now_ns() * 1e-9
-        lost_s = self._gpu.scenario.faults.lost_after_s
-        if lost_s is not None and time_s >= self._gpu.start_s + lost_s:
+        if time_s >= self._lost_s:
             raise SensorLost("GPU_IS_LOST")
+        if time_s >= self._alone_lost_s:
+            raise SensorLost(self._gpu.scenario.faults.sensor_lost_code)
         return time_s
 
-    def _refused(self, quantity: Quantity) -> bool:
+    def _refused(self, quantity: Quantity, time_s: float) -> bool:
         code = self._codes.get(quantity)
+        unknown = self._gpu.scenario.faults.unknown
+        if code is None and unknown is not None and quantity in unknown.quantities:
+            code = "UNKNOWN" if unknown.from_s <= time_s - self._gpu.start_s < unknown.until_s else None
         if code is None:
             return False
         self.unreadable[UNREADABLE_KEY[quantity]] = code
@@ -169,11 +205,13 @@ class SimulatedSensor:
                     continue
             else:
                 self._held_j.append(0.0)
-            self._instant_w.append(self._window_mean_w(update_s, self._board.window_s))
-            self._average_w.append(self._window_mean_w(update_s, self._board.average_window_s or self._board.window_s))
+            sensed_j, average_s = self._gpu.state(update_s).sensed_j, self._board.average_window_s
+            instant_w = self._window_mean_w(update_s, sensed_j, self._board.window_s)
+            self._instant_w.append(instant_w)
+            self._average_w.append(self._window_mean_w(update_s, sensed_j, average_s) if average_s else instant_w)
 
-    def _window_mean_w(self, end_s: float, window_s: float) -> float:
-        sensed_j = self._gpu.state(end_s).sensed_j - self._gpu.state(end_s - window_s).sensed_j
+    def _window_mean_w(self, end_s: float, sensed_j: float, window_s: float) -> float:
+        sensed_j -= self._gpu.state(end_s - window_s).sensed_j
         return max(self._board.gain * sensed_j / window_s + self._board.offset_w, 0.0)
 
     def _tick_until(self, time_s: float) -> None:
@@ -185,6 +223,12 @@ class SimulatedSensor:
             counted_mj = self._counter_origin_mj + int(self._counted_j(tick_s) * 1e3)
             if self._sensor.counter_stale and self._stale_rng.random() < self._sensor.counter_stale:
                 counted_mj = before_mj
+            if tick_s >= self._stops_s:
+                counted_mj = before_mj
+            elif tick_s >= self._resets_s:
+                self._resets_s = np.inf
+                self._counter_origin_mj -= counted_mj
+                counted_mj = before_mj = 0
             self._counter_mj.append(max(counted_mj, before_mj))
 
     def _counted_j(self, time_s: float) -> float:

@@ -78,6 +78,7 @@ class Timeline:
         if abs(self._sensor_tau_s / self._rise_tau_s - 1.0) < 1e-3:
             # Equal lags need another formula; a lag 0.1 % longer cannot be told apart.
             self._sensor_tau_s = self._rise_tau_s * 1.001
+        self._through = self._rise_tau_s / (self._rise_tau_s - self._sensor_tau_s)
         self.starts_s = [start_s]
         self.regulations = [regulation]
         self._states = [State(regulation.target_w, regulation.target_w, 0.0, 0.0, 0.0)]
@@ -89,11 +90,11 @@ class Timeline:
 
     def append(self, regulation: Regulation, duration_s: float) -> None:
         """Adds a step from the timeline's end."""
-        state = self.state(self.end_s)
-        self.starts_s.append(self.end_s)
+        end_s = self.end_s
+        self._states.append(self._after(len(self.starts_s) - 1, end_s))
+        self.starts_s.append(end_s)
         self.regulations.append(regulation)
-        self._states.append(state)
-        self.end_s += duration_s
+        self.end_s = end_s + duration_s
 
     def cut(self, time_s: float) -> None:
         """Forgets everything from `time_s` on, so that the next step starts there."""
@@ -119,23 +120,7 @@ class Timeline:
             power_w = self._states[0].power_w
             past_j = power_w * (time_s - self.starts_s[0])
             return State(power_w, power_w, past_j, past_j, 0.0)
-        regulation, begin = self.regulations[index], self._states[index]
-        elapsed_s = time_s - self.starts_s[index]
-        target_w = regulation.target_w
-        rise_tau_s, sensor_tau_s = self._rise_tau_s, self._sensor_tau_s
-        rise, sensor = exp(-elapsed_s / rise_tau_s), exp(-elapsed_s / sensor_tau_s)
-        power_gap_w = begin.power_w - target_w
-        through_w = power_gap_w * rise_tau_s / (rise_tau_s - sensor_tau_s)
-        own_w = begin.sensed_w - target_w - through_w
-        steady_j = target_w * elapsed_s
-        risen_s = rise_tau_s * (1.0 - rise)
-        return State(
-            target_w + power_gap_w * rise,
-            target_w + through_w * rise + own_w * sensor,
-            begin.energy_j + steady_j + power_gap_w * risen_s,
-            begin.sensed_j + steady_j + through_w * risen_s + own_w * sensor_tau_s * (1.0 - sensor),
-            begin.launches + regulation.launches_per_s * elapsed_s,
-        )
+        return self._after(index, time_s)
 
     def power_and_energy(self, time_s: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Board watts and joules at many instants; arrays in the shape of `time_s`."""
@@ -159,6 +144,27 @@ class Timeline:
         times = np.array([*self.starts_s[first:], self.end_s])
         reached: Floats = np.interp(launches, counts, times)
         return reached
+
+    def _after(self, index: int, time_s: float) -> State:
+        """Powers and integrals at `time_s`, by the step of that index: all of a simulation's time is spent here."""
+        regulation = self.regulations[index]
+        power_w, sensed_w, energy_j, sensed_j, launches = self._states[index]
+        elapsed_s = time_s - self.starts_s[index]
+        target_w = regulation.target_w
+        rise_tau_s, sensor_tau_s = self._rise_tau_s, self._sensor_tau_s
+        rise, sensor = exp(-elapsed_s / rise_tau_s), exp(-elapsed_s / sensor_tau_s)
+        power_gap_w = power_w - target_w
+        through_w = power_gap_w * self._through
+        own_w = sensed_w - target_w - through_w
+        steady_j = target_w * elapsed_s
+        risen_s = rise_tau_s * (1.0 - rise)
+        return State(
+            target_w + power_gap_w * rise,
+            target_w + through_w * rise + own_w * sensor,
+            energy_j + steady_j + power_gap_w * risen_s,
+            sensed_j + steady_j + through_w * risen_s + own_w * sensor_tau_s * (1.0 - sensor),
+            launches + regulation.launches_per_s * elapsed_s,
+        )
 
     def _arrays(self) -> tuple[Floats, Floats]:
         if self._columns is None or self._columns[0] != len(self):

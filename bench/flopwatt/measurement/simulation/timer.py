@@ -36,7 +36,7 @@ class SimulatedTimer:
         self._run = run
         self._rng = rng
         self._launches_per_mark = 1
-        self._begin_ns = 0
+        self._begin_ns = self._pump_ns = 0
 
     def warm_up(self) -> int:
         """Launches for about 20 ms; nanoseconds of one launch."""
@@ -53,13 +53,13 @@ class SimulatedTimer:
         """Starts an open-ended load."""
         self._check_alive()
         self._launches_per_mark = launches_per_mark
+        self._pump_ns = max(PUMP_NS, round(self._kernel.time_s(1.0) * launches_per_mark * 1e9))
         self._begin_ns = self._clock.now_ns()
         self._gpu.begin(self._begin_ns * 1e-9, self._kernel, self._run)
 
     def pump(self) -> None:
         """Lets about one mark, or 4 ms, pass."""
-        mark_ns = round(self._kernel.time_s(1.0) * self._launches_per_mark * 1e9)
-        self._clock.sleep_ns(max(PUMP_NS, mark_ns))
+        self._clock.sleep_ns(self._pump_ns)
         self._check_alive()
 
     def end(self) -> TimedLoad:
