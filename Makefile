@@ -16,7 +16,7 @@ PY = $(VENV)/bin/python
 # One thread a test process: torch would otherwise start as many threads as cores in each of them.
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS)
 
-.PHONY: run test test-slow test-gpu check bench fuzz clean
+.PHONY: run test test-slow test-gpu check bench compiled fuzz clean results
 
 run:
 	$(SETUP) measure
@@ -40,6 +40,7 @@ check:
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	PYTHONPATH='$(CURDIR)/bench' $(PY) -m bootstrap.audit
 
 # INPUTS: how many, over all readers of foreign input. Two processes; failing inputs are kept in fuzz-findings/.
 fuzz:
@@ -49,6 +50,17 @@ fuzz:
 bench:
 	$(SETUP) dev
 	@set -e; for script in bench/benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+
+# results/README.md, from the run files there and results/index.toml.
+results:
+	$(SETUP) dev
+	PYTHONPATH=kernels:bench $(PY) -m flopwatt.analysis.results_index results
+
+# What the compiler makes of every kernel configuration for sm_80, sm_90 and sm_100: minutes on two cores, no GPU.
+compiled:
+	$(SETUP) dev
+	$(VENV)/bin/flopwatt tune --compile-only --target sm_80 --target sm_90 --target sm_100 --format markdown > COMPILED.part || test $$? -eq 1
+	mv COMPILED.part kernels/COMPILED.md
 
 # Measured runs (*.jsonl) stay.
 clean:
