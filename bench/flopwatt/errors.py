@@ -4,6 +4,7 @@ FlopwattError               exit 2: the words or the input are wrong
 ├── InputError              a value, name or shape the user gave
 ├── RunFileError            a run file that cannot be read, written or continued
 ├── SuiteError              a suite, model or scenario file
+├── TuningStoreError        a tuning store that is damaged or cannot be written
 ├── DeviceError             no such device, or one that cannot measure
 │   └── DeviceBusy          another process is on the GPU
 └── WorkerError             exit 1: the measuring process could not be started
@@ -28,6 +29,10 @@ class RunFileError(FlopwattError):
 
 class SuiteError(FlopwattError):
     """A suite, model or scenario file is malformed or unknown."""
+
+
+class TuningStoreError(FlopwattError):
+    """A tuning store is damaged or cannot be written."""
 
 
 class DeviceError(FlopwattError):

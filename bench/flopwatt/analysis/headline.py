@@ -81,6 +81,8 @@ def headlines(runs: Iterable[RunFile]) -> list[Headline]:
 
 def _of_run(run: RunFile) -> Iterator[Headline]:
     facts = {(fact.name, fact.dtype): fact for fact in run.header.suites if fact.tokens}
+    if not facts:
+        return
     groups: dict[_Key, list[Row]] = defaultdict(list)
     for row in run_rows(run):
         counted = row["headline"] and row["regime"] == "sustained" and (row["suite"], row["suite_dtype"]) in facts

@@ -54,6 +54,7 @@ class GpuSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return None if flop_per_clock is None else self.sm_count * flop_per_clock * clock_hz
 
 
+@cache
 def find(nvml_name: str, memory_bytes: int | None = None, sm_count: int | None = None) -> GpuSpec | None:
     """The entry whose driver name is exactly `nvml_name`; None for any other GPU.
 
