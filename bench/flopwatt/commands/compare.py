@@ -1,0 +1,111 @@
+"""`flopwatt compare`: two runs held against each other, as a table or as data; its exit code gates a build."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+from rich.console import Console
+
+from flopwatt.analysis.compare import FAIL_ON, Options, RunComparison
+from flopwatt.analysis.compare import compare as compare_runs
+from flopwatt.analysis.matching import Backends
+from flopwatt.errors import InputError
+
+FORMATS: Final = ("table", "csv", "json")
+
+_THRESHOLD = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The words of the command line. base, new: run files of each side."""
+
+    base: Sequence[Path]
+    new: Sequence[Path]
+    metric: str = "time"
+    threshold: str = "1%"
+    best: bool = False
+    base_backend: str | None = None
+    new_backend: str | None = None
+    allow_mixed: str = ""
+    fail_on: str = "any"
+
+
+def compare(request: Request, format: str, output: Path | None, console: Console) -> int:
+    """Compares and shows; 1 for a regression, 3 where it cannot be told. Raises InputError or RunFileError."""
+    if format not in FORMATS:
+        raise InputError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    if format == "table" and output is not None:
+        raise InputError("-o goes with --format csv or json")
+    if request.fail_on not in FAIL_ON:
+        raise InputError(f"unknown --fail-on {request.fail_on!r}: choose one of {', '.join(FAIL_ON)}")
+    if (request.base_backend is None) != (request.new_backend is None):
+        raise InputError("--base-backend and --new-backend go together: name one for each side")
+    if request.best and request.base_backend is not None:
+        raise InputError("--best chooses the backends itself: give it, or --base-backend and --new-backend")
+    options = Options(
+        metric=request.metric,
+        threshold=parse_threshold(request.threshold),
+        backends=Backends(request.best, request.base_backend, request.new_backend),
+        mixed=tuple(filter(None, (name.strip() for name in request.allow_mixed.split(",")))),
+    )
+    with _no_collector():
+        result = compare_runs(request.base, request.new, options)
+        code = result.exit_code(request.fail_on)
+        if format == "table":
+            from flopwatt.analysis.report.comparison import view
+
+            console.print(view(result))
+            return code
+        try:
+            if output is None:
+                _write(result, format, request.fail_on, sys.stdout)
+            else:
+                with output.open("w", encoding="utf-8", newline="") as file:
+                    _write(result, format, request.fail_on, file)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise InputError(f"{output}: {(error.strerror or str(error)).lower()}: choose another -o") from None
+    return code
+
+
+def parse_threshold(text: str) -> float:
+    """The share that `1%` or `0.01` says. Raises InputError, also for a bare `1`, which might mean either."""
+    match = _THRESHOLD.fullmatch(text.strip())
+    value = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    if not 0 < value < 1:
+        raise InputError(f"threshold {text!r}: write a percentage or a share below 1, such as 1% or 0.01")
+    return value
+
+
+def _write(result: RunComparison, format: str, fail_on: str, file: IO[str]) -> None:
+    from flopwatt.analysis.report.comparison_data import COLUMNS, document, rows
+
+    if format == "json":
+        file.write(msgspec.json.format(msgspec.json.encode(document(result, fail_on)), indent=1).decode() + "\n")
+        return
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows(result))
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """No cycle is made here, and looking for some among a large table's millions of values doubles the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
