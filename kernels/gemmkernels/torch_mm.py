@@ -1,26 +1,34 @@
-"""Backend `torch`: torch.mm and torch.bmm, that is cuBLAS on a GPU and oneDNN on a CPU, the baseline of all others."""
+"""Backend `torch`: torch.mm and torch.bmm, that is cuBLAS on a GPU and oneDNN on a CPU, the baseline of all others.
+
+On a GPU the configuration names the library: `cublas`, or `cublaslt`, which is reached through another heuristic and
+may pick other kernels. The default is the one that PyTorch prefers by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import torch
 
-from gemmkernels.backend import Config, Device, Launch, Operands
+from gemmkernels.backend import Config, Device, Launch, Operands, baseline
 from gemmkernels.problem import Problem
 
 SUMMARY = "torch.mm and torch.bmm: the vendor's library (cuBLAS, oneDNN)"
 
-FORMATS = ("bf16", "fp16", "tf32", "fp32")
+FORMATS: Final = ("bf16", "fp16", "tf32", "fp32")
+BLAS_LIBRARIES: Final = ("cublas", "cublaslt")
 
 
 def supports(problem: Problem, device: Device) -> str | None:
     """Why not, in one line; None when it can."""
     if problem.dtype not in FORMATS:
-        return f"torch.mm multiplies no {problem.dtype} matrices: choose one of {', '.join(FORMATS)}"
+        narrow = "fp8" if problem.dtype.startswith("fp8") else problem.dtype
+        return f"torch.mm multiplies no {narrow} matrices: choose backend {baseline(problem.dtype)}"
     own_format = "fp32" if problem.dtype == "tf32" else problem.dtype
-    if problem.out_dtype != own_format:
-        return f"torch.mm writes C in the format of A and B: choose out_dtype {own_format}"
+    if problem.out_dtype != own_format and not _widens(problem, device):
+        return f"torch.mm writes C in the format of A and B, on a GPU also bf16 and fp16 into fp32: choose {own_format}"
     if device.kind == "cpu" and problem.dtype == "tf32":
         return "a CPU has no tf32: choose fp32"
     if device.kind == "cpu" and problem.dtype == "fp16":
@@ -30,19 +38,70 @@ def supports(problem: Problem, device: Device) -> str | None:
     return None
 
 
+def _widens(problem: Problem, device: Device) -> bool:
+    """Whether this writes a 16-bit product as fp32, which PyTorch does on CUDA alone."""
+    return device.kind == "cuda" and problem.dtype in ("bf16", "fp16") and problem.out_dtype == "fp32"
+
+
 def configs(problem: Problem, device: Device) -> Sequence[Config]:
-    """Nothing to choose: the library does."""
-    return [{}]
+    """The libraries PyTorch can be told to prefer, its own choice first; on a CPU there is nothing to choose."""
+    if device.kind == "cpu":
+        return [{}]
+    default = preferred_blas()
+    return [{"blas": default}, *({"blas": name} for name in BLAS_LIBRARIES if name != default)]
 
 
 def prepare(problem: Problem, config: Config, device: Device) -> Launch:
-    """A launcher that writes into `out`. Transposed views go to the library as such, without a copy."""
-    product = torch.mm if problem.batch == 1 else torch.bmm
+    """A launcher that writes into `out`. Transposed views go to the library as such, without a copy.
 
-    def launch(operands: Operands) -> None:
-        product(operands.a, operands.b, out=operands.out)
+    The preference is the process's and read at each launch, so it is set around each launch, and then what it was.
+    Raises RuntimeError where PyTorch was built without that library.
+    """
+    multiply = torch.mm if problem.batch == 1 else torch.bmm
+    if _widens(problem, device):
 
-    return launch
+        def launch(operands: Operands) -> None:
+            multiply(operands.a, operands.b, out_dtype=torch.float32, out=operands.out)
+
+    else:
+
+        def launch(operands: Operands) -> None:
+            multiply(operands.a, operands.b, out=operands.out)
+
+    return _preferring(str(config["blas"]), launch) if "blas" in config else launch
+
+
+def preferred_blas() -> str:
+    """The library PyTorch prefers now, in the words of `torch.backends.cuda.preferred_blas_library`."""
+    return _word(torch.backends.cuda.preferred_blas_library())
+
+
+def _word(library: object) -> str:
+    return str(library).rpartition(".")[2].lower()  # _BlasBackend.Cublas
+
+
+def _preferring(library: str, launch: Launch) -> Launch:
+    with warnings.catch_warnings():
+        # PyTorch warns of the setting once in a process. Here, so that a launch neither warns nor fails to set it.
+        warnings.filterwarnings("ignore", message=".*preferred_blas_library")
+        _with_preference(library, lambda: None)
+
+    def launch_preferring(operands: Operands) -> None:
+        _with_preference(library, lambda: launch(operands))
+
+    return launch_preferring
+
+
+def _with_preference(library: str, action: Callable[[], None]) -> None:
+    before = torch.backends.cuda.preferred_blas_library()
+    if _word(before) == library:  # the usual case, at a third of the price, and that is microseconds a launch
+        action()
+        return
+    torch.backends.cuda.preferred_blas_library(library)
+    try:
+        action()
+    finally:
+        torch.backends.cuda.preferred_blas_library(before)
 
 
 def apply_settings(problem: Problem) -> dict[str, str]:

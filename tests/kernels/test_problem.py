@@ -57,14 +57,14 @@ def test_every_backend_named_loads_and_answers():
     for name in backend.BACKENDS:
         module = backend.load(name)
         assert module.SUMMARY
-        refusal = module.supports(Problem(16, 16, 16, dtype="int8"), cpu)
+        refusal = module.supports(Problem(16, 16, 16, dtype="fp8_e5m2"), cpu)
         assert refusal is not None
         assert "choose" in refusal
         assert "\n" not in refusal
 
 
 def test_an_unknown_backend_is_refused_with_those_there_are():
-    with pytest.raises(backend.UnknownBackend, match="choose from torch, numpy"):
+    with pytest.raises(backend.UnknownBackend, match=r"choose from torch, .*numpy"):
         backend.load("cutlass")
 
 

@@ -23,7 +23,7 @@ def suites(format: str, console: Console) -> int:
     """Lists the suites with their cases, FLOPs and minutes with one backend on a GPU."""
     entries: list[dict[str, Any]] = []
     for suite in list_suites():
-        plan = build([suite], Choices(backends=("torch",)))
+        plan = build([suite], Choices())
         entries.append(
             {
                 "name": suite.name,

@@ -77,7 +77,7 @@ class Request:
         regimes: list[Regime] = [regime for regime in get_args(Regime) if regime in self.regimes]
         efforts: list[EffortName] = [effort for effort in get_args(EffortName) if effort == self.effort]
         choices = Choices(
-            backends=tuple(dict.fromkeys(self.backends or ("torch",))),
+            backends=tuple(dict.fromkeys(self.backends)),
             regimes=regimes,
             inputs=tuple(dict.fromkeys(parse_distribution(text).name for text in self.inputs)) or ("normal",),
             effort=efforts[0] if efforts else None,

@@ -12,16 +12,17 @@ import msgspec
 from flopwatt.runs.effort import EFFORT, START_S, estimate_s, soak_s
 from flopwatt.runs.records import Case, EffortName, Planned, Regime, SuiteFact, Use, case_id
 from flopwatt.runs.suites import Suite, SuiteItem
+from gemmkernels.backend import baseline
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
     """What the command line fixes for every suite. Empty or None leaves the choice to the suite.
 
-    processes: None takes the effort's own number.
+    backends: empty takes the vendor's library for each GEMM's format. processes: None takes the effort's own number.
     """
 
-    backends: Sequence[str]
+    backends: Sequence[str] = ()
     regimes: Sequence[Regime] = ()
     inputs: Sequence[str] = ("normal",)
     effort: EffortName | None = None
@@ -93,11 +94,13 @@ def _fact(suite: Suite) -> SuiteFact:
 def _uses(suite: Suite, choices: Choices) -> Iterator[tuple[Case, Use]]:
     effort = choices.effort or suite.effort or "normal"
     regimes: Iterable[Regime] = choices.regimes or suite.regimes
-    for regime, backend, inputs in product(regimes, choices.backends, choices.inputs):
+    for regime, named, inputs in product(regimes, choices.backends or (None,), choices.inputs):
         for item in suite.items:
+            backend = named or baseline(item.problem.dtype)
             case = Case(problem=item.problem, backend=backend, regime=regime, effort=effort, inputs=inputs)
             yield case, _use(suite, item)
         if suite.sequence and regime == "sustained":
+            backend = named or baseline(suite.sequence[0].problem.dtype)
             case = Case(sequence=suite.sequence, backend=backend, regime=regime, effort=effort, inputs=inputs)
             yield case, Use(suite=suite.name, dtype=suite.dtype, role="sequence", headline=False)
 
