@@ -1,13 +1,17 @@
 """Whether the watts can be believed: bias and coverage of every figure on simulated boards, beside naive estimators.
 
-Each seed is a board's day: five fresh processes measure a GEMM under steady load in two 5 s windows, and the naive
+Each seed is a board's day: five fresh processes, one after the other, measure a GEMM under steady load in two 5 s
+windows; boards whose sensor lacks a counter, or has one that sees part of the time, do it once; and the naive
 estimators read the same sensor. The sensor's gain and offset are part of the truth here: no statistics removes them.
 
-This run: what the process would show if it went on for ever, its own draw of the run-to-run spread included. Board:
-what fresh processes show on average. Same seconds: the true energy of the very stretch that was measured.
+This run: what the process would show if it went on for ever, its own draw of the run-to-run spread included; each of
+the five processes is held against its own. Board: what fresh processes show on average. Same seconds: the true energy
+of the very stretch that was measured.
 
-Exit code 1 where a line with bounds is outside them: |bias| at most 0.5 %, and coverage from 93 to 97 %, or above 93 %
-where an interval is wide on purpose.
+Exit code 1 where a line with bounds is outside them: |bias| at most 0.5 %, and coverage from 93 to 97 %. Where an
+interval is wide on purpose, coverage above 93 % alone: one process for the board (its spread is assumed), bursts,
+`fast`, which does not wait for the chip to warm through and is off by what its interval allows for, and sums of power
+readings: they show fast drift so exactly that slower drift of the same pace, and more of it, cannot be excluded.
 """
 
 from __future__ import annotations
@@ -17,19 +21,22 @@ import functools
 import multiprocessing
 import os
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
 from flopwatt.measurement.case import measure_case
 from flopwatt.measurement.simulation.loading import load_scenario
 from flopwatt.measurement.simulation.rig import SimulatedRig
-from flopwatt.runs.energy import judge
-from flopwatt.runs.records import Case, EffortName, Regime
+from flopwatt.measurement.simulation.scenario import Scenario, Sensor
+from flopwatt.runs.energy import Energy, judge
+from flopwatt.runs.records import Case, EffortName, Regime, SensorIdentity
 from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.stats import Interval, across_processes, launch_time
 from gemmkernels.problem import Problem
@@ -41,6 +48,8 @@ EXACT: Final = (0.93, 0.97)
 WIDE: Final = (0.93, 1.0)
 S: Final = 1_000_000_000
 POLL_NS: Final = 50_000_000
+WARM_NS: Final = 30 * S
+"""How long the chip was under load before a process that is not the day's first."""
 
 
 class Line(NamedTuple):
@@ -60,49 +69,81 @@ class Result(NamedTuple):
     half_width: float
 
 
+class Row(NamedTuple):
+    """A case as any run measures it."""
+
+    raw: RawMeasurement
+    time: Interval
+    energy: Energy
+
+    @property
+    def figures(self) -> dict[str, Interval]:
+        """TFLOPS/W is joules of a launch upside down, and so they stand for it. Empty but for time without energy."""
+        power_w, energy_j = self.energy.power_w, self.energy.energy_j
+        watts = {"power": power_w, "TFLOPS/W": energy_j.reciprocal(1.0)} if power_w and energy_j else {}
+        return {"time": self.time, **watts}
+
+
 def gemm(side: int, effort: EffortName = "normal", regime: Regime = "sustained") -> Case:
     """A square bf16 GEMM by torch."""
     return Case(problem=Problem(side, side, side, layout="nt"), backend="torch", effort=effort, regime=regime)
 
 
 def one_seed(chip: str, seed: int) -> tuple[list[Result], int]:
-    """All lines of one seed on one chip, and how many of its rows had energy that is not plainly `ok`."""
-    rigs = [SimulatedRig(load_scenario(chip), seed=seed, process=process, idle=False) for process in range(PROCESSES)]
+    """All lines of one seed on one chip, and how many of the day's rows had energy that is not plainly `ok`."""
+    scenario = _scenario(chip)
     case = gemm(8192)
     results: list[Result] = []
-    figures: list[dict[str, Interval]] = []
-    doubtful = 0
-    for process, rig in enumerate(rigs):
-        raw, status = measured(rig, case, seed + process, soak=True)
-        doubtful += status != "ok"
-        figures.append(intervals(rig, raw))
-        if process == 0:
-            for name, true in truth(rig, case, this_run=True).items():
-                results.append(held_against(Line(name, "2 × 5 s", "this run", EXACT), figures[0][name], true))
-            results += edge_to_edge(rig, raw)
+    rigs = [SimulatedRig(scenario, seed=seed, process=process, idle=False) for process in range(PROCESSES)]
+    rows = [measured(rig, case, seed + process, warm=process > 0) for process, rig in enumerate(rigs)]
+    for rig, row in zip(rigs, rows, strict=True):
+        for name, true in truth(rig, case, this_run=True).items():
+            results.append(held_against(Line(name, "2 × 5 s", "this run", EXACT), row.figures[name], true))
+    results += edge_to_edge(rigs[0], rows[0].raw)
     for name, true in truth(rigs[0], case, this_run=False).items():
+        found = [row.figures[name] for row in rows]
         for count in (3, 5):
             line = Line(name, f"2 × 5 s, {count} processes", "board", EXACT)
-            results.append(held_against(line, across_processes([each[name] for each in figures[:count]]), true))
+            results.append(held_against(line, across_processes(found[:count]), true))
         line = Line(name, "2 × 5 s, 1 process + 1 %", "board", WIDE)
-        results.append(held_against(line, across_processes([figures[0][name]]), true))
-    return [*results, *least_effort(chip, seed), *naive(chip, seed)], doubtful
+        results.append(held_against(line, across_processes(found[:1]), true))
+    results += [*other_sensors(scenario, seed), *least_effort(scenario, seed), *naive(scenario, seed)]
+    return results, sum(row.energy.status != "ok" for row in rows)
 
 
-def measured(rig: SimulatedRig, case: Case, seed: int, soak: bool) -> tuple[RawMeasurement, str]:
-    """A case measured as any run does, and its energy status."""
-    outcome = measure_case(rig, case, seed=seed, soak=soak)
-    assert isinstance(outcome.measurement, RawMeasurement)
-    return outcome.measurement, outcome.energy_status
+@functools.cache
+def _scenario(chip: str) -> Scenario:
+    return load_scenario(chip)
 
 
-def intervals(rig: SimulatedRig, raw: RawMeasurement) -> dict[str, Interval]:
-    """The figures of a row. TFLOPS/W is joules of a launch upside down, and so they stand for it."""
-    time, energy = launch_time(raw, "sustained"), judge(raw, rig.sensor)
-    assert time is not None
-    assert energy.power_w is not None
-    assert energy.energy_j is not None
-    return {"power": energy.power_w, "time": time, "TFLOPS/W": energy.energy_j.reciprocal(1.0)}
+def identified(rig: SimulatedRig) -> SensorIdentity:
+    """The board's sensor as `flopwatt doctor --sensor` would find it, were it to err in nothing."""
+    board, sensor = rig.gpu.board, rig.scenario.sensor
+    return SensorIdentity(
+        source="simulated",
+        update_period_s=board.update_period_s,
+        window_s=None if "instant" in sensor.unsupported else board.window_s,
+        average_window_s=None if "average" in sensor.unsupported else board.average_window_s,
+        counter_tick_s=sensor.counter_tick_s or board.update_period_s,
+        counter_covers_all_time=sensor.counter_covers_all_time,
+        delay_s=board.delay_s,
+        rise_s=board.rise_s,
+        gain_uncertainty=rig.sensor.gain_uncertainty,
+    )
+
+
+def measured(rig: SimulatedRig, case: Case, seed: int, *, soak: bool = True, warm: bool = False) -> Row:
+    """A case measured as any run does. warm: the process before this one has left a warm chip."""
+    if warm:
+        timer = rig.prepare(case, 0).timer
+        timer.begin(launches_per_mark=100)
+        rig.clock.sleep_ns(WARM_NS)
+        timer.end()
+    raw = measure_case(rig, case, seed=seed, soak=soak and not warm).measurement
+    assert isinstance(raw, RawMeasurement)
+    time_s = launch_time(raw, case.regime)
+    assert time_s is not None
+    return Row(raw, time_s, judge(raw, rig.sensor))
 
 
 def truth(rig: SimulatedRig, case: Case, *, this_run: bool) -> dict[str, float]:
@@ -144,28 +185,46 @@ def mean_power(rig: SimulatedRig, start_s: float, end_s: float) -> float:
     return shown(rig, float(rig.gpu.true_energy_j(start_s, end_s)) / (end_s - start_s))
 
 
-def least_effort(chip: str, seed: int) -> Iterator[Result]:
-    """`fast` cases as a suite has them: the first of a run, then one that follows a much smaller load; and a burst."""
-    scenario = load_scenario(chip)
+def other_sensors(scenario: Scenario, seed: int) -> Iterator[Result]:
+    """Power summed where there is no counter, or one that sees a window of 18 to 25 ms in each period of 100 ms."""
+    averages = scenario.sensor.average_window_s is not None
+    lacking = replace(scenario.sensor, unsupported=("counter", "instant") if averages else ("counter",))
+    alone = "1 s average alone" if averages else "instant power alone"
+    part_time = replace(scenario.sensor, counter_covers_all_time=False)
+    cases: tuple[tuple[str, Sensor, EffortName], ...] = (
+        (f"2 × 5 s, {alone}", lacking, "normal"),
+        (f"fast, {alone}", lacking, "fast"),
+        ("2 × 5 s, part-time counter", part_time, "normal"),
+    )
+    for load, sensor, effort in cases:
+        rig = SimulatedRig(replace(scenario, sensor=sensor), seed=seed, idle=False)
+        rig.sensor = identified(rig)
+        case = gemm(8192, effort)
+        found, true = measured(rig, case, seed, warm=effort != "fast").figures, truth(rig, case, this_run=True)
+        for name in ("power", "TFLOPS/W"):
+            yield held_against(Line(name, load, "this run", WIDE), found[name], true[name])
+
+
+def least_effort(scenario: Scenario, seed: int) -> Iterator[Result]:
+    """`fast` cases as a suite has them: first of a run, fourth, and after a much smaller load; and bursts."""
     rig = SimulatedRig(scenario, seed=seed, idle=False)
-    for load, side, soak in (
-        ("fast, first of a run", 8192, True),
-        ("", 1024, False),
-        ("fast, after 1024³", 8192, False),
-    ):
+    loads = (
+        ("fast, first of a run", 8192), ("", 8192), ("", 8192), ("fast, fourth of a run", 8192),
+        ("", 1024), ("fast, after 1024³", 8192),
+    )  # fmt: skip
+    for index, (load, side) in enumerate(loads):
         case = gemm(side, "fast")
-        found = intervals(rig, measured(rig, case, seed, soak)[0])
+        found = measured(rig, case, seed + index, soak=index == 0).figures
         for name, true in truth(rig, case, this_run=True).items() if load else ():
             yield held_against(Line(name, load, "this run", WIDE), found[name], true)
     rig, case = SimulatedRig(scenario, seed=seed, idle=False), gemm(4096, regime="burst")
-    time = launch_time(measured(rig, case, seed, soak=False)[0], "burst")
-    assert time is not None
-    yield held_against(Line("time", "bursts", "this run", WIDE), time, rig.gpu.burst_time_s(case, this_run=True))
+    time_s = measured(rig, case, seed).time
+    yield held_against(Line("time", "bursts", "this run", WIDE), time_s, rig.gpu.burst_time_s(case, this_run=True))
 
 
-def naive(chip: str, seed: int) -> Iterator[Result]:
+def naive(scenario: Scenario, seed: int) -> Iterator[Result]:
     """Polling power from the moment a load begins, and subtracting counter readings taken whenever."""
-    rig = SimulatedRig(load_scenario(chip), seed=seed, idle=False)
+    rig = SimulatedRig(scenario, seed=seed, idle=False)
     sensor, timer, clock = rig.open_sensor(), rig.prepare(gemm(8192), seed).timer, rig.clock
     clock.sleep_ns(3 * S)
     timer.begin(1)
@@ -201,17 +260,15 @@ def passes(line: Line, errors: np.ndarray, half_widths: np.ndarray) -> bool:
     if line.bounds is None:
         return True
     covered = float((abs(errors) <= half_widths).mean())
-    exact = line.bounds == EXACT
-    return line.bounds[0] <= covered <= line.bounds[1] and (not exact or abs(float(errors.mean())) <= BIAS_MOST)
+    unbiased = line.bounds == WIDE or abs(float(errors.mean())) <= BIAS_MOST
+    return line.bounds[0] <= covered <= line.bounds[1] and unbiased
 
 
-def show(chip: str, found: Sequence[tuple[list[Result], int]]) -> bool:
-    """Prints a chip's table; whether every line holds."""
+def show(results: Sequence[Result], title: str) -> bool:
+    """Prints a table of the lines; whether every one holds."""
     lines: dict[Line, list[tuple[float, float]]] = defaultdict(list)
-    for result in (result for results, _ in found for result in results):
+    for result in results:
         lines[result.line].append((result.error, result.half_width))
-    doubtful = sum(count for _, count in found) / (len(found) * PROCESSES)
-    title = f"{chip}, {len(found)} seeds; energy not plainly ok in {doubtful:.1%} of the rows"
     table = Table(title=title, title_justify="left", box=None)
     for name in ("estimator", "load", "about", "bias", "95th pct error", "half-width", "coverage", "bounds", "holds"):
         table.add_column(name, justify="left" if name in ("estimator", "load", "about") else "right")
@@ -239,7 +296,14 @@ def main() -> int:
     good = True
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         for chip in CHIPS:
-            good &= show(chip, pool.map(functools.partial(one_seed, chip), range(seeds), chunksize=5))
+            begun_s = time.perf_counter()
+            found = pool.map(functools.partial(one_seed, chip), range(seeds), chunksize=5)
+            doubtful = sum(count for _, count in found) / (seeds * PROCESSES)
+            title = (
+                f"{chip}, {seeds} seeds in {time.perf_counter() - begun_s:.0f} s; "
+                f"energy not plainly ok in {doubtful:.1%} of the rows"
+            )
+            good &= show([result for results, _ in found for result in results], title)
     return 0 if good else 1
 
 

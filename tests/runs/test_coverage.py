@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -27,6 +28,35 @@ def row(rig: SimulatedRig) -> tuple[Interval, Interval, Interval]:
     assert energy.power_w is not None
     assert energy.energy_j is not None
     return time, energy.power_w, energy.energy_j
+
+
+def test_a_soak_outlasts_a_slow_heat_sink() -> None:
+    """5 s within 0.5 °C, read in whole degrees, come when 2.5 °C are still to go at a time constant of 15 s."""
+    scenario = load_scenario("h100")
+    thermal = msgspec.structs.replace(scenario.thermal, time_constant_s=15.0)
+    rig = SimulatedRig(msgspec.structs.replace(scenario, thermal=thermal), seed=1, idle=False)
+    raw = measure_case(rig, CASE, seed=1, soak=True).measurement
+    assert raw is not None
+    begun_s = (raw.origin_ns + raw.windows[0].start_ns) * 1e-9
+    settled_c = thermal.ambient_c + thermal.c_per_w * rig.gpu.steady(CASE, this_run=True).power_w
+    assert settled_c - rig.gpu.regulation(begun_s).temp_c < 1.5
+    assert begun_s - rig.gpu.start_s < 60
+    assert "not_steady" not in raw.flags
+
+
+def test_a_fast_row_covers_what_the_chip_has_still_to_warm() -> None:
+    """Four in a row, and at the fourth 2 °C to go: its temperature shows one step, or none, and its time is short."""
+    case, scenario, errors = msgspec.structs.replace(CASE, effort="fast"), load_scenario("h100"), []
+    for seed in range(25):
+        rig = SimulatedRig(scenario, seed=seed, idle=False)
+        for number in range(4):
+            raw = measure_case(rig, case, seed=seed + number, soak=number == 0).measurement
+        assert raw is not None
+        time = launch_time(raw, "sustained")
+        assert time is not None
+        errors.append((time.value / rig.gpu.steady(case, this_run=True).time_s - 1) / time.relative_half_width)
+    assert -0.6 < np.mean(errors) < -0.1
+    assert np.mean(np.abs(errors) < 1) >= 0.96
 
 
 def truth(rig: SimulatedRig, *, this_run: bool) -> tuple[float, float, float]:

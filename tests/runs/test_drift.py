@@ -60,15 +60,45 @@ def test_slower_drift_than_any_window_shows_is_mostly_covered_and_faster_drift_a
     assert coverage(0.002, 0.5, 0.0004, 200) > 0.95
 
 
-def test_covariance_of_the_batches_is_that_of_the_process() -> None:
-    """Integrated numerically: the mean of exp(−|s − t|/τ) over both batches."""
-    starts, ends, tau_s = np.array([0.0, 0.5, 3.0]), np.array([0.5, 1.2, 4.0]), 0.8
-    found = drift._drift(starts, ends, tau_s)
-    for i in range(3):
-        for j in range(3):
-            s = np.linspace(starts[i], ends[i], 2001)[:, None]
-            t = np.linspace(starts[j], ends[j], 2001)[None, :]
-            assert found[i, j] == pytest.approx(np.exp(-abs(s - t) / tau_s).mean(), rel=2e-3)
+def moving_mean_covariance(
+    one: tuple[float, float], other: tuple[float, float], tau_s: float, average_s: float
+) -> float:
+    """Integrated numerically: the mean of exp(−|s − t|/τ) over two batches, and over the averages that end in them."""
+    weights = []
+    t_s = np.arange(-1.2, 4.2, 0.0125) + 0.00625
+    for start_s, end_s in (one, other):
+        lags_s = np.arange(0.0, average_s, 0.0125) if average_s else np.zeros(1)
+        weight = sum((t_s + lag_s > start_s) & (t_s + lag_s < end_s) for lag_s in lags_s)
+        weights.append(weight / weight.sum())
+    return float(weights[0] @ np.exp(-abs(t_s[:, None] - t_s) / tau_s) @ weights[1])
+
+
+@pytest.mark.parametrize("average_s", [0.0, 0.025, 1.0])
+def test_covariance_of_the_batches_is_that_of_the_process(average_s: float) -> None:
+    """Batches of unequal length, the first two side by side, the third after a gap."""
+    batches = [(0.0, 0.5), (0.5, 1.2), (3.0, 4.0)]
+    ends = [np.array([0.0, 0.5, 1.2]), np.array([3.0, 4.0])]
+    found = drift._drift([Stretch(t_s, t_s, t_s, 0 * t_s, average_s) for t_s in ends])
+    assert found.shape == (len(drift.TAU_S), 3, 3)
+    for tau in (2, 4, 8):
+        expected = [[moving_mean_covariance(a, b, drift.TAU_S[tau], average_s) for b in batches] for a in batches]
+        assert found[tau] == pytest.approx(np.array(expected), rel=5e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(("average_s", "least"), [(0.0, 0.0), (1.0, 0.9)])
+def test_a_running_average_hides_drift_and_the_interval_knows(average_s: float, least: float) -> None:
+    """One window of 3 s of 1 s averages: taken for plain readings, their smoothness would look like certainty."""
+    covered = 0
+    for seed in range(200):
+        whole = wandering(np.random.default_rng(seed), 0.002, 4.0)[1]
+        t_s, summed = whole.t_s, whole.above
+        averages = (np.interp(t_s[10:], t_s, summed) - np.interp(t_s[10:] - 1.0, t_s, summed)) / 1.0
+        t_s = t_s[10:41]
+        joules = np.concatenate([[0.0], np.cumsum(averages[1:31] * np.diff(t_s))])
+        seen = [Stretch(t_s, joules, t_s, 0 * t_s, average_s)]
+        covered += abs(mean_rate(seen) - 1) < relative_half_width(seen)
+    assert covered / 200 >= least
+    assert average_s or covered / 200 < 0.93
 
 
 def test_white_noise_is_told_from_edges() -> None:

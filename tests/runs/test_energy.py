@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 from synthetic import MS, measurement
@@ -88,6 +90,21 @@ def only_average(raw: RawMeasurement) -> RawMeasurement:
     assert raw.power is not None
     power = msgspec.structs.replace(raw.power, instant_mw=(), average_mw=raw.power.instant_mw)
     return replace(raw, counter=None, power=power)
+
+
+def test_the_same_readings_say_less_if_each_is_a_running_average() -> None:
+    """1 W of slow swing: seen through 1 s averages it was more, and drift that they smooth away may hide behind it."""
+    raw = measurement(seconds=6.0)
+    assert raw.power is not None
+    swing = tuple(round(500e3 + 1e3 * math.sin(math.pi * t_ns * 1e-9)) for t_ns in raw.power.t_ns)
+    raw = replace(raw, counter=None, power=msgspec.structs.replace(raw.power, instant_mw=swing))
+    widths = []
+    for window_s in (0.025, 1.0):
+        power = judge(raw, SensorIdentity(source="nvml", update_period_s=0.1, window_s=window_s)).power_w
+        assert power is not None
+        widths.append(power.relative_half_width)
+    assert 0.004 < widths[0] < 0.006
+    assert widths[1] > 1.15 * widths[0]
 
 
 def test_counter_and_power_more_than_two_percent_apart_are_disputed_and_both_kept() -> None:

@@ -43,18 +43,24 @@ FLOOR: Final = 1e-6
 
 COVERAGE: Final = 0.95
 
+_DEVIATIONS: Final = np.linspace(0.0, 6.0, 3001)
+_INSIDE: Final = np.array([math.erf(each / math.sqrt(2)) for each in _DEVIATIONS.tolist()])
+"""Share of a normal distribution within ± so many standard deviations; between these points by proportion."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Two quantities that rise side by side without a gap, at the same instants; the rate is Δabove ÷ Δbelow.
 
-    t_s: the instants, rising. edge_s: standard deviation of each instant, 0 where it is exact.
+    t_s: the instants, rising. edge_s: standard deviation of each instant, 0 where it is exact. average_s: what rises
+    above is summed from averages over so long, which show only part of a drift faster than that.
     """
 
     t_s: FloatArray
     above: FloatArray
     below: FloatArray
     edge_s: FloatArray
+    average_s: float = 0.0
 
     @property
     def rates(self) -> FloatArray:
@@ -67,7 +73,7 @@ class Stretch:
         """The same seen at up to `batches` + 1 of its instants, its first and last among them."""
         last = len(self.t_s) - 1
         keep = np.unique(np.linspace(0, last, min(batches, last) + 1).round().astype(int))
-        return Stretch(self.t_s[keep], self.above[keep], self.below[keep], self.edge_s[keep])
+        return Stretch(self.t_s[keep], self.above[keep], self.below[keep], self.edge_s[keep], self.average_s)
 
 
 def mean_rate(stretches: Sequence[Stretch]) -> float:
@@ -90,7 +96,7 @@ def relative_half_width(stretches: Sequence[Stretch]) -> float:
     if len(values) < 2 or mean == 0 or not np.isfinite(values).all() or (ends <= starts).any():
         return math.inf
     noise = _noise(batched, _white(stretches, mean))
-    drift = np.array([_drift(starts, ends, tau) for tau in TAU_S])
+    drift = _drift(batched)
     share = (ends - starts) / (ends - starts).sum()
     weights = _weights(values / mean, drift, noise)
     variances = np.outer(np.einsum("i,tij,j->t", share, drift, share), SIGMA**2) + share @ noise @ share
@@ -129,14 +135,34 @@ def _noise(batched: Sequence[Stretch], white: float) -> FloatArray:
     return noise
 
 
-def _drift(starts: FloatArray, ends: FloatArray, tau: float) -> FloatArray:
-    """Covariance of the batches' means under an Ornstein-Uhlenbeck process of unit variance."""
-    length = ends - starts
-    gone = 1 - np.exp(-length / tau)
-    gap = np.maximum(0.0, np.maximum(starts[:, None] - ends, starts - ends[:, None]))
-    covariance: FloatArray = tau**2 * np.outer(gone / length, gone / length) * np.exp(-gap / tau)
-    np.fill_diagonal(covariance, 2 * tau / length * (1 - tau / length * gone))
+def _drift(batched: Sequence[Stretch]) -> FloatArray:
+    """Covariances of the batches' means under Ornstein-Uhlenbeck processes of unit variance, one of each `TAU_S`.
+
+    A covariance's double antiderivative, differenced twice over the batches' ends, is the integral over two batches.
+    """
+    ends = np.concatenate([stretch.t_s for stretch in batched])
+    between = np.cumsum([len(stretch.t_s) for stretch in batched])[:-1] - 1  # from one stretch's end to the next one
+    length_s = np.delete(np.diff(ends), between)
+    apart = abs(ends[:, None] - ends) / TAU_S[:, None, None]
+    average = batched[0].average_s / TAU_S[:, None, None]
+    twice = _twice_integrated(apart, average) if average.any() else apart + np.expm1(-apart)
+    products = np.diff(np.diff(twice, axis=1), axis=2)
+    for axis in (1, 2):
+        products = np.delete(products, between, axis=axis)
+    covariance: FloatArray = -products * (TAU_S**2)[:, None, None] / np.outer(length_s, length_s)
     return covariance
+
+
+def _twice_integrated(apart: FloatArray, average: FloatArray) -> FloatArray:
+    """The double antiderivative of the covariance of running averages of that length; all in correlation times."""
+
+    def four_times(u: FloatArray) -> FloatArray:
+        u = abs(u)
+        integral: FloatArray = np.expm1(-u) + u - u**2 / 2 + u**3 / 6
+        return integral
+
+    twice: FloatArray = (four_times(apart + average) - 2 * four_times(apart) + four_times(apart - average)) / average**2
+    return twice
 
 
 def _weights(values: FloatArray, drift: FloatArray, noise: FloatArray) -> FloatArray:
@@ -156,12 +182,9 @@ def _weights(values: FloatArray, drift: FloatArray, noise: FloatArray) -> FloatA
 
 def _mixture_half_width(weights: FloatArray, deviations: FloatArray) -> float:
     """The ± that holds `COVERAGE` of a mixture of normals about 0, of those standard deviations."""
-    counts = weights > 1e-5 * weights.max()
-    shares: list[float] = (weights[counts] / weights[counts].sum()).tolist()
-    scales: list[float] = (deviations[counts] * math.sqrt(2)).tolist()
-    low, high = 0.0, 3 * max(scales)
+    low, high = 0.0, 3 * float(deviations.max())
     for _ in range(20):
         middle = (low + high) / 2
-        inside = sum(share * math.erf(middle / scale) for share, scale in zip(shares, scales, strict=True))
+        inside = float(weights @ np.interp(middle / deviations, _DEVIATIONS, _INSIDE))
         low, high = (middle, high) if inside < COVERAGE else (low, middle)
     return high

@@ -27,6 +27,9 @@ STEADY_TEMP_C: Final = 0.5
 STEADY_POWER: Final = 0.01
 """Steady: over 5 s, temperature within 0.5 °C and power within 1 %."""
 
+SOAK_SPAN_S: Final = 10.0
+"""A soak ends once so long was steady: a heat sink of 15 s time constant that moves 0.5 °C in 5 s has 1.5 °C to go."""
+
 ASSUMED_PERIOD_S: Final = 0.1
 """Sensor period taken for planning only, where the sensor is not yet identified. Judging uses the observed one."""
 

@@ -47,7 +47,7 @@ class _Span:
     """Joules seen at instants of one window: between counter edges, or summed over power readings.
 
     t_s, edge_s: the instants and the standard deviation of each. launches: completed by then. joules: since the first.
-    window_s: of the window they were looked for in, which is a little longer.
+    window_s: of the window they were looked for in, which is a little longer. average_s: of the readings summed.
     """
 
     t_s: FloatArray
@@ -55,6 +55,7 @@ class _Span:
     joules: FloatArray
     launches: FloatArray
     window_s: float
+    average_s: float
 
     @property
     def period_s(self) -> float:
@@ -67,11 +68,11 @@ class _Span:
 
     @property
     def power(self) -> Stretch:
-        return Stretch(self.t_s, self.joules, self.t_s, self.edge_s)
+        return Stretch(self.t_s, self.joules, self.t_s, self.edge_s, self.average_s)
 
     @property
     def per_launch(self) -> Stretch:
-        return Stretch(self.t_s, self.joules, self.launches, self.edge_s)
+        return Stretch(self.t_s, self.joules, self.launches, self.edge_s, self.average_s)
 
 
 def judge(raw: RawMeasurement, sensor: SensorIdentity | None, mig: bool = False) -> Energy:
@@ -215,12 +216,19 @@ def _summed(raw: RawMeasurement, power: PowerTrace, window: Window, readings: _R
     if len(t) < 2:
         return None
     joules = np.concatenate([[0.0], np.cumsum(watts[1:] * np.diff(t) * 1e-9)])
-    return _span(raw, window, t, np.zeros(len(t)), joules)
+    return _span(raw, window, t, np.zeros(len(t)), joules, readings.window_s)
 
 
-def _span(raw: RawMeasurement, window: Window, t_ns: FloatArray, edge_s: FloatArray, joules: FloatArray) -> _Span:
+def _span(
+    raw: RawMeasurement,
+    window: Window,
+    t_ns: FloatArray,
+    edge_s: FloatArray,
+    joules: FloatArray,
+    average_s: float = 0.0,
+) -> _Span:
     launches = launches_at(raw.loads[window.load], t_ns)
-    return _Span(t_ns * 1e-9, edge_s, joules, launches, (window.end_ns - window.start_ns) * 1e-9)
+    return _Span(t_ns * 1e-9, edge_s, joules, launches, (window.end_ns - window.start_ns) * 1e-9, average_s)
 
 
 def _above_zero(
