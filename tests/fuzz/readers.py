@@ -60,6 +60,46 @@ def run_file(path: Path) -> None:
     assert_plain(shown.getvalue())
 
 
+def compared(path: Path) -> None:
+    """A run file as `compare` reads it, against a sound one and the other way round."""
+    from rich.console import Console
+
+    from flopwatt.commands.compare import Request, compare
+
+    sound = path.parent / "sound.jsonl"
+    if not sound.exists():
+        sound.write_bytes(golden_runs()[0])
+    shown = io.StringIO()
+    console = Console(file=shown, width=120, color_system=None, force_terminal=False)
+    for base, new in ((path, sound), (sound, path)):
+        compare(Request(base=[base], new=[new], allow_mixed="origin,regime,inputs,cache"), "table", None, console)
+    assert_plain(shown.getvalue())
+
+
+def imported(format: str) -> Callable[[Path], None]:
+    """A foreign table of that format, imported, and shown if that went well."""
+
+    def read(path: Path) -> None:
+        from rich.console import Console
+
+        from flopwatt.commands.importing import Request, import_table
+
+        output = path.parent / f"{format}.jsonl"
+        output.unlink(missing_ok=True)
+        shown = io.StringIO()
+        console = Console(file=shown, width=120, color_system=None, force_terminal=False)
+        try:
+            import_table(Request(format, path, output, gpu="NVIDIA H100 80GB HBM3"), console)
+        except FlopwattError:
+            if output.exists():
+                raise Finding("a refused table left a run file behind") from None
+            raise
+        assert_plain(shown.getvalue())
+        run_file(output)
+
+    return read
+
+
 def suite(path: Path) -> None:
     """A suite file, planned."""
     from flopwatt.runs.plan import Choices, build
@@ -175,6 +215,35 @@ scaling = "row"
 SENSOR = b"""{"format":1,"board_id":"board","version":"version","identity":{"source":"nvml","method":"measured",
 "update_period_s":0.1,"window_s":0.025,"counter_tick_s":0.1,"gain_uncertainty":0.05}}"""
 
+CUTLASS = b"""Problem,Provider,OperationKind,Operation,Disposition,Status,gemm_kind,m,n,k,A,B,C,D,batch_count,Runtime
+1,CUTLASS,gemm,cutlass_tensorop_f16,passed,success,universal,128,256,512,f16:row,f16:column,f32:row,f32:row,1,1.0
+2,CUTLASS,gemm,cutlass_tensorop_bf16,failed,success,universal,64,64,64,bf16:column,bf16:row,f32:row,bf16:row,2,0.5
+"""
+
+TIDY = b"""gpu,m,n,k,dtype,layout,backend,regime,inputs,status,time_s,power_w,window_s,energy_status,origin
+NVIDIA H100 80GB HBM3,4096,4096,4096,bf16,nt,torch,sustained,normal,ok,0.0002,690,10,ok,measured
+NVIDIA H100 80GB HBM3,64,64,64,fp8_e4m3,nt,torch-fp8,burst,zeros,failed,,,,unsupported,imported
+"""
+
+
+def parquet_tables() -> list[bytes]:
+    """A table of the columns that aiconfigurator knows, plain and compressed, with and without watts."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {
+        "framework": ["VLLM"] * 3, "version": ["0.24.0"] * 3, "device": ["NVIDIA H100 80GB HBM3"] * 3,
+        "op_name": ["gemm"] * 3, "kernel_source": ["default"] * 3, "gemm_dtype": ["bfloat16", "fp8", "nvfp4"],
+        "m": [128, 0, 64], "n": [256, 64, 64], "k": [512, 64, 64], "latency": [0.01, 0.5, 1.0],
+    }  # fmt: skip
+    tables = []
+    for extra, compression in (({}, "NONE"), ({"power": [300.0, 1.0, 2.0], "power_limit": [700.0] * 3}, "SNAPPY")):
+        sink = pa.BufferOutputStream()
+        parquet.write_table(pa.table({**columns, **extra}), sink, compression=compression)
+        tables.append(sink.getvalue().to_pybytes())
+    return tables
+
+
 WORDS = [
     b"\0--suite\nquick",
     b"\0--shape\n64x64x64\n--dtype\nbf16\n--effort\nfast",
@@ -190,6 +259,12 @@ READERS: dict[str, Reader] = {
         ".jsonl",
         ('"type":"record"', '"measurement":', '"kind":"aggregate"', '"origin":"imported"', "1e308", "\\u001b[31m"),
     ),
+    "compare": Reader(compared, golden_runs, ".jsonl", ('"type":"record"', '"kind":"aggregate"', "1e308", "null")),
+    "csv": Reader(imported("csv"), lambda: [TIDY], ".csv", ("nan", "1e999", '"', "-1", "tflops_per_w", "power_w_low")),
+    "cutlass-csv": Reader(
+        imported("cutlass-profiler"), lambda: [CUTLASS], ".csv", ("f16:row", ":column", "s8:", "e4m3:", "nan", '"')
+    ),
+    "parquet": Reader(imported("aiconfigurator"), parquet_tables, ".parquet", ("PAR1", "latency", "ARROW:schema")),
     "suite": Reader(
         suite,
         lambda: [LISTED_SUITE, *shipped("flopwatt.runs.suites", ".toml")],
@@ -214,7 +289,10 @@ READERS: dict[str, Reader] = {
 }
 
 MODULES = (
+    "flopwatt.analysis.formats.aiconfigurator",
     "flopwatt.commands.check",
+    "flopwatt.commands.compare",
+    "flopwatt.commands.importing",
     "flopwatt.commands.request",
     "flopwatt.commands.run",
     "flopwatt.commands.show",

@@ -11,7 +11,7 @@ Source: NVIDIA CUTLASS, tools/profiler, performance_report.cpp and gemm_operatio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -70,14 +70,22 @@ def _rows(path: Path, machine: Machine) -> Iterator[Found]:
     for line, cells in rows(path):
         if "Problem" in cells and "Provider" in cells:  # each kind of operation has a header of its own
             header = checked_header(path, cells)
-            missing = next((name for name in REQUIRED if name not in header), None)
-            if missing is not None and "gemm_kind" in header:
-                raise InputError(f"{path}: no column {missing!r}: not the whole CSV of cutlass_profiler")
+            if "gemm_kind" in header:
+                _check_columns(path, header)
         elif header:
             check_width(path, line, cells, header)
-            yield _found(dict(zip(header, cells, strict=True)), machine)
+            row = dict(zip(header, cells, strict=True))
+            if row.get("OperationKind", "gemm").lower() == "gemm":
+                _check_columns(path, header)
+            yield _found(row, machine)
     if not header:
         raise InputError(f"{path}: no header with Problem and Provider: not a CSV of cutlass_profiler")
+
+
+def _check_columns(path: Path, header: Sequence[str]) -> None:
+    missing = next((name for name in REQUIRED if name not in header), None)
+    if missing is not None:
+        raise InputError(f"{path}: no column {missing!r}: not the whole CSV of cutlass_profiler")
 
 
 def _found(row: Mapping[str, str], machine: Machine) -> Found:
