@@ -66,7 +66,7 @@ def run(request: Request, target: Target, console: Console, log: Console) -> int
             return EXIT_DONE
         path = target.output or Path(default_name(worker.hello, plan))
         policy = Policy(seed=request.seed, processes=plan.processes, budget_s=request.budget_s, shared=target.shared)
-        writer = RunWriter.create(path, _header(worker.hello, plan, policy))
+        writer = RunWriter.create(path, header(worker.hello, plan, policy))
     except BaseException:
         worker.kill()
         raise
@@ -149,7 +149,8 @@ def _start(spec: RigSpec, log: Console) -> Worker:
         return Worker(spec)
 
 
-def _header(hello: Hello, plan: Plan, policy: Policy) -> RunHeader:
+def header(hello: Hello, plan: Plan, policy: Policy) -> RunHeader:
+    """The first line of a new run file."""
     return RunHeader(
         schema=SCHEMA_VERSION,
         id=uuid.uuid4().hex,
@@ -207,7 +208,15 @@ def _measure(
     console: Console,
     log: Console,
 ) -> int:
-    measuring = Run(worker, spec, policy, segment=segment)
+    stopped = carry_out(Run(worker, spec, policy, segment=segment), writer, cases, log)
+    if stopped is not None:
+        log.print(f"stopped by {stopped}; continue with: flopwatt run --resume {writer.path}")
+        return EXIT_INTERRUPTED
+    return _finish(writer.path, console)
+
+
+def carry_out(measuring: Run, writer: RunWriter, cases: Sequence[Planned], log: Console) -> str | None:
+    """Measures the cases into the run file and ends the worker. What stopped it early, None where nothing did."""
     try:
         with _signals(), _reporter(log, len(cases)) as report:
             for step in measuring.steps(cases):
@@ -217,13 +226,12 @@ def _measure(
     except (Interrupted, KeyboardInterrupt) as stop:
         measuring.kill()
         writer.append(End(at=now(), reason="interrupted", message=str(stop) or "SIGINT"))
-        log.print(f"stopped by {str(stop) or 'Ctrl-C'}; continue with: flopwatt run --resume {writer.path}")
-        return EXIT_INTERRUPTED
+        return str(stop) or "Ctrl-C"
     except BaseException:
         measuring.kill()
         raise
     measuring.close()
-    return _finish(writer.path, console)
+    return None
 
 
 def _finish(path: Path, console: Console) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,7 @@ import torch
 
 from flopwatt.measurement.device import available_bytes
 from flopwatt.measurement.rig import CaseSkipped
+from flopwatt.measurement.tuning_lookup import Found, Tuned
 from flopwatt.runs.records import Case, Correctness
 from gemmkernels import inputs, reference
 from gemmkernels.backend import Backend, Config, Device, Launch, Operands
@@ -43,8 +45,9 @@ class Workload:
 class Workbench:
     """Prepares cases on one device. Remembers which kernels it has checked, so that no case is checked twice."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, tuned: Tuned) -> None:
         self._device = device
+        self._tuned = tuned
         self._checked: dict[CheckKey, reference.Correctness] = {}
 
     def prepare(self, case: Case, backend: Backend, seed: int) -> Workload:
@@ -54,8 +57,9 @@ class Workbench:
         """
         problems = case.problems
         self._refuse_unsupported(problems, backend)
-        settings = {**apply_settings(problems[0]), "threads": str(torch.get_num_threads())}
-        configs = [self._config(case, problem, backend) for problem in problems]
+        chosen = [self._config(case, problem, backend) for problem in problems]
+        configs = [found.config for found in chosen]
+        settings = {**apply_settings(problems[0]), "threads": str(torch.get_num_threads()), **_sources(chosen)}
         launches = [backend.prepare(p, config, self._device) for p, config in zip(problems, configs, strict=True)]
         checks = [
             self._check(case.backend, problem, config, launch, seed)
@@ -85,8 +89,14 @@ class Workbench:
         if needed > FREE_FRACTION * free:
             raise CaseSkipped(f"its operands need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
-    def _config(self, case: Case, problem: Problem, backend: Backend) -> Config:
-        return case.config if case.config is not None else backend.configs(problem, self._device)[0]
+    def _config(self, case: Case, problem: Problem, backend: Backend) -> Found:
+        """The case's configuration, else a tuned one, else the backend's default. source: empty without a choice."""
+        if case.config is not None:
+            return Found(case.config, "")
+        candidates = backend.configs(problem, self._device)
+        if len(candidates) == 1:
+            return Found(candidates[0], "")
+        return self._tuned.config(case.backend, problem, case.regime, candidates)
 
     def _check(self, name: str, problem: Problem, config: Config, launch: Launch, seed: int) -> reference.Correctness:
         key = (name, problem, tuple(sorted(config.items())))
@@ -116,6 +126,16 @@ class Workbench:
             free: int = torch.cuda.mem_get_info(self._device.index)[0]
             return free
         return min(self._device.memory_bytes, available_bytes())
+
+
+def _sources(chosen: Sequence[Found]) -> dict[str, str]:
+    """Which configuration ran and why, as `config_source`; of a sequence, for how many of its GEMMs."""
+    counts = Counter(found.source for found in chosen if found.source)
+    if not counts:
+        return {}
+    if len(chosen) == 1:
+        return {"config_source": chosen[0].source}
+    return {"config_source": "; ".join(f"{count} × {source}" for source, count in counts.items())}
 
 
 def _one_after_another(launches: Sequence[Launch], operands: Sequence[Sequence[Operands]], sets: int) -> Step:
