@@ -157,6 +157,62 @@ def run(
 
 
 @app.command()
+def tune(
+    suite: Annotated[list[str] | None, typer.Option(help="Suite by name or TOML file; may be repeated.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model by name, TOML file or Hugging Face config.json.")] = None,
+    seq: Annotated[int | None, typer.Option(help="Sequence length for --model.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Micro-batch for --model.")] = None,
+    tp: Annotated[int | None, typer.Option(help="Tensor-parallel degree for --model.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="MxNxK or BATCHxMxNxK; may be repeated.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16, tf32, fp32, fp8_e4m3, fp8_e5m2, int8.")] = None,
+    layout: Annotated[list[str] | None, typer.Option(help="nn, nt, tn: in place of each problem's own.")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="See `flopwatt backends`; all that can be tuned.")] = None,
+    objective: Annotated[str, typer.Option(help="time (bursts) or energy (joules under sustained load).")] = "time",
+    candidates: Annotated[int, typer.Option(help="Configurations measured for each problem.")] = 10,
+    device: Annotated[str, typer.Option(help="auto or cuda:N.")] = "auto",
+    budget: Annotated[str | None, typer.Option(help="Stop before this much time is spent: 90s, 10m.")] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="Measure on a busy GPU; marks the rows.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of inputs.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Tuning store to add to; your own unless given.")
+    ] = None,
+    simulate: Annotated[str | None, typer.Option(help="Scenario, by name or TOML file, of a simulated GPU.")] = None,
+    compile_only: Annotated[
+        bool, typer.Option("--compile-only", help="Compile every candidate, show what it takes; measure nothing.")
+    ] = False,
+    target: Annotated[list[str] | None, typer.Option(help="With --compile-only: sm_80, sm_90, sm_100.")] = None,
+    format: Annotated[str, typer.Option(help="With --compile-only: table, json or markdown.")] = "table",
+) -> int:
+    """Find the best configuration of each kernel for these GEMMs, and keep it for `run`."""
+    from flopwatt.commands import tune as command
+    from flopwatt.commands.request import Request, parse_duration
+    from flopwatt.errors import InputError
+    from flopwatt.measurement.messages import RigSpec
+
+    request = Request(
+        suites=suite or (),
+        model=model,
+        seq=seq,
+        micro_batch=micro_batch,
+        tensor_parallel=tp,
+        shapes=shape or (),
+        dtypes=dtype or (),
+        backends=backend or (),
+        budget_s=parse_duration(budget),
+        seed=seed,
+    )
+    spec = RigSpec(device=device, scenario=simulate, seed=seed, shared=shared)
+    tuning = command.Tuning(request, spec, objective, candidates, layout or (), output)
+    if compile_only:
+        from flopwatt.commands import compiled
+
+        return compiled.compile_only(tuning, target or (), format, _console(), _log())
+    if target or format != "table":
+        raise InputError("--target and --format go with --compile-only")
+    return command.tune(tuning, _console(), _log())
+
+
+@app.command()
 def show(
     files: Annotated[list[Path], typer.Argument(help="Run files.")],
     format: Annotated[
@@ -176,6 +232,67 @@ def check(files: Annotated[list[Path], typer.Argument(help="Run files.")]) -> in
     from flopwatt.commands import check as command
 
     return command.check_files(files, _console())
+
+
+@app.command()
+def compare(
+    base: Annotated[Path, typer.Argument(help="Run file to compare with.")],
+    new: Annotated[Path, typer.Argument(help="Run file that is compared.")],
+    also_base: Annotated[list[Path] | None, typer.Option(help="One more file of BASE; may be repeated.")] = None,
+    also_new: Annotated[list[Path] | None, typer.Option(help="One more file of NEW; may be repeated.")] = None,
+    metric: Annotated[str, typer.Option(help="time, tflops, power, energy or tflops-per-w.")] = "time",
+    threshold: Annotated[str, typer.Option(help="Changes below it are the same in practice.")] = "1%",
+    best: Annotated[bool, typer.Option("--best", help="The fastest backend of each side, case by case.")] = False,
+    base_backend: Annotated[str | None, typer.Option(help="With --new-backend: BASE's backend.")] = None,
+    new_backend: Annotated[str | None, typer.Option(help="With --base-backend: NEW's backend.")] = None,
+    allow_mixed: Annotated[
+        str, typer.Option(help="What may differ in a pair: origin,regime,inputs,cache,scaling.")
+    ] = "",
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            help="Exit 1 on: any (a suite's total, or a case beyond chance among so many), suite, case (any case's own "
+            "verdict), never."
+        ),
+    ] = "any",
+    format: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write csv or json.")] = None,
+) -> int:
+    """Compare two runs case by case and in total; exits with 1 on a regression, 3 where it cannot be told."""
+    from flopwatt.commands import compare as command
+
+    request = command.Request(
+        (base, *(also_base or ())),
+        (new, *(also_new or ())),
+        metric,
+        threshold,
+        best,
+        base_backend,
+        new_backend,
+        allow_mixed,
+        fail_on,
+    )
+    return command.compare(request, format, output, _console())
+
+
+@app.command("import")
+def import_(
+    format: Annotated[str, typer.Argument(help="aiconfigurator, cutlass-profiler or csv (the tidy columns).")],
+    path: Annotated[
+        Path, typer.Argument(help="File or folder; for aiconfigurator also SYSTEM[/STACK[/VERSION]] of its package.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run file to write.")],
+    gpu: Annotated[
+        str | None, typer.Option(help="The GPU, where the table names none; else keep only its rows.")
+    ] = None,
+    shapes: Annotated[list[str] | None, typer.Option(help="Keep only this suite's GEMMs; may be repeated.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the table is from, kept in the run file.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The table's licence, kept in the run file.")] = None,
+) -> int:
+    """Bring in what others measured, as a run file of origin `imported`."""
+    from flopwatt.commands import importing as command
+
+    return command.import_table(command.Request(format, path, output, gpu, shapes or (), source, licence), _console())
 
 
 @app.command()

@@ -82,10 +82,25 @@ class Backend(Protocol):
 
 BACKENDS: Final[dict[str, str]] = {
     "torch": "gemmkernels.torch_mm",
+    "torch-cublaslt": "gemmkernels.torch_cublaslt",
     "numpy": "gemmkernels.numpy_blas",
+    "torch-fp8": "gemmkernels.torch_fp8",
+    "torch-fp8-fast": "gemmkernels.torch_fp8_fast",
+    "torch-int8": "gemmkernels.torch_int8",
     "triton-tiled": "gemmkernels.triton_tiled",
+    "triton-tiled-8bit": "gemmkernels.triton_8bit",
+    "triton-persistent": "gemmkernels.triton_persistent",
+    "gluon-persistent": "gemmkernels.gluon_persistent",
+    "triton-splitk": "gemmkernels.triton_splitk",
 }
 """Backend name → module."""
+
+_BASELINES: Final = {"fp8_e4m3": "torch-fp8", "fp8_e5m2": "torch-fp8", "int8": "torch-int8"}
+
+
+def baseline(dtype: str) -> str:
+    """The backend that multiplies this format by the vendor's library: what others are compared with."""
+    return _BASELINES.get(dtype, "torch")
 
 
 class UnknownBackend(LookupError):

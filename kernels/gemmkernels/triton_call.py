@@ -6,6 +6,7 @@ GEMM, in order. `run` launches it; `KernelCall.compile` compiles it for the curr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -47,3 +48,26 @@ def launcher(calls: CallsOf, problem: Problem, config: Config, device: Device) -
             call.run()
 
     return launch
+
+
+def machine_refusal(problem: Problem, device: Device) -> str | None:
+    """Why Triton can run nothing for `problem` on `device`, in one line; None when it can."""
+    if device.kind == "cuda":
+        old = (device.capability or (0, 0)) < (8, 0)
+        return f"{device.name} is older than compute capability 8.0: choose backend torch" if old else None
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        return (
+            "Triton compiles for GPUs only: choose backend torch, or set TRITON_INTERPRET=1 to interpret small shapes"
+        )
+    if problem.dtype == "bf16":
+        return "Triton's interpreter multiplies bf16 as integers, silently: choose fp32 or fp16"
+    return None
+
+
+def format_refusal(problem: Problem, formats: Sequence[str], out_formats: Sequence[str]) -> str | None:
+    """Why a kernel for these formats cannot compute `problem`, in one line; None when it can."""
+    if problem.dtype not in formats:
+        return f"this kernel multiplies no {problem.dtype} matrices: choose one of {', '.join(formats)}"
+    if problem.out_dtype not in out_formats:
+        return f"this kernel writes no {problem.out_dtype}: choose out_dtype {', '.join(out_formats)}"
+    return None

@@ -8,7 +8,6 @@ and that, by how much of A and B the group of tiles under way finds in L2. The p
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,25 +16,15 @@ import triton.language as tl
 
 from gemmkernels.backend import Config, Device, Launch, Operands
 from gemmkernels.problem import DTYPE_BYTES, Problem
-from gemmkernels.triton_call import KernelCall, launcher
+from gemmkernels.tile_order import best_group_m
+from gemmkernels.tiling import BARRIER_BYTES, TILE_NAMES, Tile, estimated_work, operand_buffer_bytes
+from gemmkernels.triton_call import KernelCall, format_refusal, launcher, machine_refusal
+from gemmkernels.triton_tiles import grouped_tile, load_tile
 
 SUMMARY = "Triton, one program a tile of C, pointer tiles: sm_80 and later"
 
 FORMATS: Final = ("bf16", "fp16", "tf32", "fp32")
 OUT_FORMATS: Final = ("bf16", "fp16", "fp32")
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def load_tile(pointers, rows_inside, columns_inside, EVEN_ROWS: tl.constexpr, EVEN_COLUMNS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A tile, zero where it hangs over an edge that is not known to be even."""
-    if EVEN_ROWS and EVEN_COLUMNS:
-        return tl.load(pointers)
-    elif EVEN_ROWS:
-        return tl.load(pointers, mask=columns_inside, other=0.0)
-    elif EVEN_COLUMNS:
-        return tl.load(pointers, mask=rows_inside, other=0.0)
-    else:
-        return tl.load(pointers, mask=rows_inside & columns_inside, other=0.0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -74,13 +63,7 @@ def tiled_gemm(  # type: ignore[no-untyped-def]
     program = tl.program_id(0)
     batch = (program // (tiles_m * tiles_n)).to(tl.int64)
     tile = program % (tiles_m * tiles_n)
-
-    # GROUP_M rows of tiles are walked column by column, so that tiles under way together share A and B in L2.
-    tiles_in_group = GROUP_M * tiles_n
-    first_m = (tile // tiles_in_group) * GROUP_M
-    group_m = min(tiles_m - first_m, GROUP_M)
-    tile_m = first_m + (tile % tiles_in_group) % group_m
-    tile_n = (tile % tiles_in_group) // group_m
+    tile_m, tile_n = grouped_tile(tile, tiles_m, tiles_n, GROUP_M)
 
     # Offsets are 64-bit: row times stride passes 2**31 in matrices that fit a GPU.
     m = tile_m.to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -104,9 +87,6 @@ def tiled_gemm(  # type: ignore[no-untyped-def]
     tl.store(c_tile, accumulator.to(c_ptr.dtype.element_ty), mask=m_inside & n_inside)
 
 
-Tile = tuple[int, int, int, int, int]
-"""BLOCK_M, BLOCK_N, BLOCK_K, num_warps, num_stages."""
-
 AMPERE_16BIT: Final[tuple[Tile, ...]] = (
     (128, 256, 32, 8, 4),
     (128, 256, 64, 8, 3),
@@ -115,7 +95,7 @@ AMPERE_16BIT: Final[tuple[Tile, ...]] = (
     (128, 128, 32, 4, 4),
     (128, 64, 64, 4, 4),
     (64, 128, 64, 4, 4),
-    (64, 64, 64, 4, 4),
+    (64, 64, 32, 4, 5),
     (32, 64, 64, 4, 5),
     (64, 32, 64, 4, 5),
     (16, 64, 64, 4, 5),
@@ -180,41 +160,27 @@ asynchronously into shared memory: 128x256 tiles would spill up to 4 KiB a threa
 ALIGNMENT: Final = 16
 """Sizes and strides that are multiples of this are known as such to the compiled kernel."""
 
-GROUP_M: Final = 8
-
-TILE_SIDE_COST: Final = 16
-"""What loading one row or column of operands costs beside multiplying, in elements of C: larger tiles reuse more."""
-
 
 def supports(problem: Problem, device: Device) -> str | None:
     """Why not, in one line; None when it can."""
-    if problem.dtype not in FORMATS:
-        return f"this kernel multiplies no {problem.dtype} matrices: choose one of {', '.join(FORMATS)}"
-    if problem.out_dtype not in OUT_FORMATS:
-        return f"this kernel writes no {problem.out_dtype}: choose out_dtype {', '.join(OUT_FORMATS)}"
-    if device.kind == "cuda":
-        old = (device.capability or (0, 0)) < (8, 0)
-        return f"{device.name} is older than compute capability 8.0: choose backend torch" if old else None
-    if os.environ.get("TRITON_INTERPRET") != "1":
-        return (
-            "Triton compiles for GPUs only: choose backend torch, or set TRITON_INTERPRET=1 to interpret small shapes"
-        )
-    if problem.dtype == "bf16":
-        return "Triton's interpreter multiplies bf16 as integers, silently: choose fp32 or fp16"
-    return None
+    return format_refusal(problem, FORMATS, OUT_FORMATS) or machine_refusal(problem, device)
 
 
 def configs(problem: Problem, device: Device) -> Sequence[Config]:
     """Tiles that fit the device's shared memory, in the order of `estimated_work`: the first is the default."""
-    element_bytes = DTYPE_BYTES[problem.dtype]
-    fitting = [
-        tile for tile in _tiles(problem, device) if shared_bytes(tile, element_bytes) <= device.shared_memory_bytes
+    ordered = sorted(fitting_tiles(problem, device), key=lambda tile: estimated_work(problem, device, tile))
+    return [
+        dict(zip(TILE_NAMES, tile, strict=True), GROUP_M=best_group_m(problem, device, tile[0], tile[1]))
+        for tile in ordered
     ]
+
+
+def fitting_tiles(problem: Problem, device: Device) -> list[Tile]:
+    """Tiles for the format and alignment that fit the device's shared memory, the largest first."""
+    tiles = _tiles(problem, device)
     # An interpreter has no shared memory to run out of.
-    tiles = fitting if device.kind == "cuda" else _tiles(problem, device)
-    names = ("BLOCK_M", "BLOCK_N", "BLOCK_K", "num_warps", "num_stages")
-    ordered = sorted(tiles, key=lambda tile: estimated_work(problem, device, tile))
-    return [dict(zip(names, tile, strict=True), GROUP_M=GROUP_M) for tile in ordered]
+    limit = device.shared_memory_bytes if device.kind == "cuda" else math.inf
+    return [tile for tile in tiles if shared_bytes(tile, DTYPE_BYTES[problem.dtype]) <= limit]
 
 
 def shared_bytes(tile: Tile, element_bytes: int) -> int:
@@ -222,19 +188,7 @@ def shared_bytes(tile: Tile, element_bytes: int) -> int:
 
     sm_80 needs one stage less, since it multiplies from registers. Compiling does not check the limit; launching fails.
     """
-    block_m, block_n, block_k, _, stages = tile
-    return stages * (block_m + block_n) * block_k * element_bytes + 32
-
-
-def estimated_work(problem: Problem, device: Device, tile: Tile) -> int:
-    """Relative time of `problem` in tiles of this size: waves of tiles over the SMs, times the cost of one.
-
-    Counts what overhangs the edges, so that small problems get small tiles, and the last wave as a whole one.
-    """
-    block_m, block_n, *_ = tile
-    tiles = problem.batch * math.ceil(problem.m / block_m) * math.ceil(problem.n / block_n)
-    waves = math.ceil(tiles / max(1, device.sm_count))
-    return waves * (block_m * block_n + TILE_SIDE_COST * (block_m + block_n))
+    return operand_buffer_bytes(tile, element_bytes) + BARRIER_BYTES
 
 
 def _tiles(problem: Problem, device: Device) -> tuple[Tile, ...]:
