@@ -60,6 +60,10 @@ CHANGES: Final = (
     sensor("W 10 of 200 ms, no counter", "a100", update_period_s=0.2, window_s=0.01, unsupported=["counter"]),
     sensor("gain 0.9, offset +20 W", "h100", gain=0.9, offset_w=20.0),
     sensor("updates ± 10 ms", "a100", update_jitter_s=0.01),
+    sensor("T 20, tick 10 ms", "h100", update_period_s=0.02, window_s=0.01, delay_s=0.02, counter_tick_s=0.01),
+    sensor("counter in steps of 1 J", "h100", counter_step_j=1.0),
+    sensor("1 s average alone", "h100", unsupported=["counter", "instant"]),
+    sensor("no temperature", "h100", unsupported=["temp"]),
     sensor("calls of 3 ms", "a100", latency_s=0.003),
     sensor("stale and zero readings", "h100", stale=0.1, zero=0.1, counter_stale=0.1),
     sensor("the same, no counter", "h100", stale=0.1, zero=0.1, unsupported=["counter"]),
@@ -98,6 +102,7 @@ CHANGES: Final = (
         {"faults": {"second_process": {"share": 0.3, "extra_w": 20, "from_s": 38}}},
         says="refused",
     ),
+    Change("gain 1.3 at the cap", "h100", {"sensor": {"gain": 1.3}}, says="disputed"),
     Change("counter 5 % off", "h100", {"sensor": {"counter_gain": 1.05}}, says="disputed"),
     Change(
         "no power, no counter",

@@ -15,9 +15,9 @@ from flopwatt.commands.sensor import SensorReport, meanings, view
 from flopwatt.measurement import identity_store
 from flopwatt.measurement.identify import identify_sensor, with_sampling_effect
 from flopwatt.measurement.messages import Broken, Identified, RigSpec
-from flopwatt.measurement.runner import Worker
 from flopwatt.measurement.simulation.loading import load_scenario
 from flopwatt.measurement.simulation.rig import SimulatedRig
+from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.records import SensorIdentity
 
 A_FIGURE = SensorIdentity(source="nvml", method="switched load and beat test", update_period_s=0.1, window_s=0.025)

@@ -45,6 +45,20 @@ def test_what_changes_figures_is_said(environment: dict[str, object], what: str,
     assert words in found[what]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "remarked"), [(-0.05, -0.04, True), (-0.004, 0.001, False), (None, None, False)]
+)
+def test_a_sampler_that_slows_the_load_is_said(low: float | None, high: float | None, remarked: bool) -> None:
+    sensor = SensorIdentity(source="nvml", sampling_effect=-0.045, sampling_effect_low=low, sampling_effect_high=high)
+    environment = Environment(kind="cuda", gpu="NVIDIA H100 80GB HBM3")
+    hello = Hello(
+        origin="measured", environment=environment, board_id=None, sensor=sensor, idle_w=None, idle_context_w=None
+    )
+    found = dict(remarks(hello))
+    assert ("sampling" in found) is remarked
+    assert not remarked or "changed throughput by -4.5%" in found["sampling"]
+
+
 @pytest.mark.parametrize(("idle_w", "remarked"), [(100.0, True), (86.0, False), (60.0, False), (None, False)])
 def test_idle_power_far_above_the_boards_own_is_said(idle_w: float | None, remarked: bool) -> None:
     assert ("idle" in said(idle_w=idle_w)) is remarked

@@ -9,7 +9,8 @@ import pytest
 from flopwatt.errors import SuiteError
 from flopwatt.measurement import runner
 from flopwatt.measurement.messages import RigSpec
-from flopwatt.measurement.runner import Progress, Run, Worker
+from flopwatt.measurement.runner import Progress, Run
+from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Choices, Plan, build
 from flopwatt.runs.records import End, Event, Policy, Record, Segment
 from flopwatt.runs.suites import suite_from_shapes

@@ -17,7 +17,7 @@ from flopwatt.measurement.case import measure_case
 from flopwatt.measurement.simulation.loading import load_scenario
 from flopwatt.measurement.simulation.rig import SimulatedRig
 from flopwatt.measurement.simulation.scenario import Scenario, Tile
-from flopwatt.measurement.tuning import Shortlist, Wish, plan_for, shortlists, wishes
+from flopwatt.measurement.tuning import Shortlist, Wish, candidates, plan_for, shortlists, wishes
 from flopwatt.measurement.tuning_compile import Job, Resources, Result
 from flopwatt.measurement.tuning_device import device_of
 from flopwatt.measurement.tuning_records import Objective, Tried
@@ -26,8 +26,9 @@ from flopwatt.runs.plan import Choices, build
 from flopwatt.runs.records import Environment, Record, Segment
 from flopwatt.runs.suites import load_suite
 from gemmkernels import triton_tiled
-from gemmkernels.backend import Config, Device
+from gemmkernels.backend import Config, Device, load
 from gemmkernels.problem import Problem
+from gemmkernels.tile_order import group_ms
 
 H100 = Device("cuda", "NVIDIA H100 80GB HBM3", 0, (9, 0), 132, 232_448, 50 * 2**20, 80 * 2**30)
 GOOD = Resources(registers=168, stack_bytes=0, shared_bytes=200_000)
@@ -54,8 +55,8 @@ def test_each_problem_and_backend_of_a_plan_is_wished_for_once():
 def _shortlist(monkeypatch: pytest.MonkeyPatch, results: Sequence[Result], most: int = 10) -> Shortlist:
     """The shortlist of one problem whose candidates, in the backend's order, compile to `results`, then well."""
     wish = Wish(problem(), "triton-tiled")
-    candidates = triton_tiled.configs(wish.problem, H100)
-    fates = dict(zip(map(tuning.frozen, candidates), results, strict=False))
+    own = triton_tiled.configs(wish.problem, H100)
+    fates = dict(zip(map(tuning.frozen, own), results, strict=False))
 
     def compile_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, tuple[Result, ...]]]:
         for job in reversed(jobs):
@@ -63,38 +64,111 @@ def _shortlist(monkeypatch: pytest.MonkeyPatch, results: Sequence[Result], most:
 
     monkeypatch.setattr(tuning, "compile_all", compile_all)
     *progress, shortlist = shortlists([wish], H100, most)
-    assert progress == list(range(len(candidates) - 1, -1, -1))
+    assert progress == list(range(len(own) - 1, -1, -1))
     assert isinstance(shortlist, Shortlist)
     return shortlist
 
 
 def test_what_fails_spills_or_does_not_fit_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch):
-    candidates = triton_tiled.configs(problem(), H100)
+    own = triton_tiled.configs(problem(), H100)
     failed = "RuntimeError: PassManager::run failed"
     shortlist = _shortlist(monkeypatch, [GOOD, failed, SPILLING, TOO_LARGE, failed, GOOD])
-    assert shortlist.configs == (candidates[0], *candidates[5:])
-    total = len(candidates)
+    assert shortlist.configs == (own[0], *own[5:])
+    total = len(own)
     assert shortlist.tried == Tried(candidates=total, compiled=total - 2, failed=2, spilled=1, over_shared=1)
     assert shortlist.failures == {failed: 2}
 
 
 def test_at_most_so_many_are_measured_the_default_first(monkeypatch: pytest.MonkeyPatch):
-    candidates = triton_tiled.configs(problem(), H100)
-    assert _shortlist(monkeypatch, [], most=3).configs == tuple(candidates[:3])
+    own = triton_tiled.configs(problem(), H100)
+    assert _shortlist(monkeypatch, [], most=3).configs == tuple(own[:3])
 
 
 def test_a_default_that_spills_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch):
-    candidates = triton_tiled.configs(problem(), H100)
+    own = triton_tiled.configs(problem(), H100)
     shortlist = _shortlist(monkeypatch, [SPILLING, SPILLING])
-    assert shortlist.configs[:2] == (candidates[0], candidates[2])
+    assert shortlist.configs[:2] == (own[0], own[2])
     assert shortlist.tried.spilled == 2
 
 
 def test_a_default_that_does_not_compile_is_left_out(monkeypatch: pytest.MonkeyPatch):
-    candidates = triton_tiled.configs(problem(), H100)
+    own = triton_tiled.configs(problem(), H100)
     shortlist = _shortlist(monkeypatch, ["RuntimeError: no"])
-    assert shortlist.configs[0] == candidates[1]
-    assert shortlist.default == candidates[0]
+    assert shortlist.configs[0] == own[1]
+    assert shortlist.default == own[0]
+
+
+LARGE = Problem(16384, 16384, 4096, layout="nt")
+THIN = Problem(128, 8192, 8192, layout="nt")
+"""Bound by memory on an H100: 125 FLOP a byte, where the datasheet's balance is at 295."""
+
+
+def apart(config: Config, *names: str) -> dict[str, object]:
+    return {name: value for name, value in config.items() if name not in names}
+
+
+def test_for_time_the_candidates_are_the_backends_own():
+    for backend in ("triton-tiled", "triton-persistent"):
+        wish = Wish(THIN, backend)
+        assert candidates(wish, H100, "time", 10) == load(backend).configs(THIN, H100)
+
+
+def test_for_energy_the_best_two_tiles_are_also_tried_in_the_next_best_order():
+    own = triton_tiled.configs(LARGE, H100)
+    found = candidates(Wish(LARGE, "triton-tiled"), H100, "energy", 10)
+    assert found[:8] == own[:8]
+    assert found[10:] == own[8:]
+    varied = found[8:10]
+    tiles = [(config["BLOCK_M"], config["BLOCK_N"]) for config in varied]
+    assert len(set(tiles)) == 2, "two tiles, not one in two depths"
+    for variant in varied:
+        tile = (int(variant["BLOCK_M"]), int(variant["BLOCK_N"]))
+        assert variant["GROUP_M"] == group_ms(LARGE, H100, *tile)[1]
+        assert apart(variant, "GROUP_M") in [apart(config, "GROUP_M") for config in own[:8]]
+
+
+def test_for_energy_fewer_sms_are_tried_where_memory_is_the_limit():
+    found = candidates(Wish(THIN, "triton-persistent"), H100, "energy", 20)
+    default = found[0]
+    programs = min(132, -(-128 // int(default["BLOCK_M"])) * -(-8192 // int(default["BLOCK_N"])))
+    fewer = [config["NUM_SMS"] for config in found if apart(config, "NUM_SMS") == apart(default, "NUM_SMS")]
+    assert fewer == [132, round(programs * 7 / 8), round(programs * 3 / 4)]
+    compute_bound = candidates(Wish(LARGE, "triton-persistent"), H100, "energy", 20)
+    assert {config["NUM_SMS"] for config in compute_bound} == {132}
+    unknown = dataclasses.replace(H100, name="a GPU without a datasheet")
+    assert {config["NUM_SMS"] for config in candidates(Wish(THIN, "triton-persistent"), unknown, "energy", 20)} == {132}
+
+
+@pytest.mark.parametrize("backend", ["triton-tiled", "triton-persistent", "gluon-persistent", "triton-splitk"])
+@pytest.mark.parametrize("about", [LARGE, THIN, Problem(512, 512, 16384, layout="nt")], ids=lambda p: p.shape)
+@pytest.mark.parametrize("most", [2, 5, 10])
+def test_variants_are_distinct_take_half_the_places_and_leave_the_default_first(
+    backend: str, about: Problem, most: int
+):
+    own = load(backend).configs(about, H100)
+    found = candidates(Wish(about, backend), H100, "energy", most)
+    assert found[0] == own[0]
+    assert len({tuning.frozen(config) for config in found}) == len(found)
+    assert [config for config in found if config in own] == list(own)
+    assert sum(config not in own for config in found[:most]) <= most // 2
+    if backend == "triton-splitk":
+        assert found == list(own), "few tiles have no order to speak of"
+
+
+def test_an_energy_shortlist_holds_what_time_does_not(monkeypatch: pytest.MonkeyPatch):
+    def compile_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, tuple[Result, ...]]]:
+        for job in jobs:
+            yield job, tuple(GOOD for _ in job.problems)
+
+    monkeypatch.setattr(tuning, "compile_all", compile_all)
+    *_, by_time = shortlists([Wish(LARGE, "triton-tiled")], H100, 6)
+    *_, by_energy = shortlists([Wish(LARGE, "triton-tiled")], H100, 6, "energy")
+    assert isinstance(by_time, Shortlist)
+    assert isinstance(by_energy, Shortlist)
+    assert by_energy.configs[:4] == by_time.configs[:4]
+    assert not set(map(tuning.frozen, by_energy.configs[4:])) & set(map(tuning.frozen, by_time.configs))
+    assert by_energy.tried.candidates == by_time.tried.candidates + 2
+    assert by_energy.default == by_time.default
 
 
 def listed(about: Problem, configs: Sequence[Config], default: Config | None = None) -> Shortlist:

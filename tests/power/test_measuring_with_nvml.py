@@ -75,6 +75,15 @@ def measure(
 FakeGpuMaker = Callable[..., Any]
 
 
+def good_time(raw: RawMeasurement, time_s: float) -> None:
+    """A launch takes its 2 ms of sleep and what a busy machine adds to that, by the marks of the whole load."""
+    load = raw.loads[0]
+    assert time_s >= 2e-3
+    assert time_s == pytest.approx(
+        (load.t_ns[-1] - load.t_ns[0]) * 1e-9 / (load.launches[-1] - load.launches[0]), rel=0.3
+    )
+
+
 def test_a_steady_load_has_its_watts(fake_gpu: FakeGpuMaker) -> None:
     fake_gpu(load_from_s=0, load_to_s=1e9)
     outcome = measure()
@@ -128,7 +137,7 @@ def test_a_refused_energy_never_costs_a_good_time(fake_gpu: FakeGpuMaker, name: 
     assert isinstance(raw, RawMeasurement)
     time_s = launch_time(raw, "sustained")
     assert time_s is not None
-    assert time_s.value == pytest.approx(2.1e-3, rel=0.2)
+    good_time(raw, time_s.value)
     if status is not None:
         assert outcome.energy_status == status, outcome.energy_reason
     if reason is not None:

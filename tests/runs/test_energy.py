@@ -9,6 +9,7 @@ import pytest
 from synthetic import MS, measurement
 
 from flopwatt.runs.energy import judge
+from flopwatt.runs.joules import between_edges
 from flopwatt.runs.records import SensorIdentity
 from flopwatt.runs.samples import CounterTrace, PowerTrace, RawMeasurement, SlowTrace, Window
 from flopwatt.runs.throttling import REASON_SW_POWER_CAP, fraction_with
@@ -262,3 +263,44 @@ def test_a_power_brake_is_not_called_heat() -> None:
     energy = judge(measurement(reasons=0x80), NVML)
     assert energy.status == "unsteady"
     assert "power brake" in str(energy.reason)
+
+
+def test_power_before_the_sensor_has_settled_is_no_second_opinion() -> None:
+    """Instant power that still climbs when the window begins is left out, where the sensor's answer is known."""
+    raw = measurement(seconds=5.0)
+    assert raw.power is not None
+    climbing = tuple(round(5e5 * min(1.0, t / (1000 * MS))) for t in raw.power.t_ns)
+    raw = replace(raw, power=msgspec.structs.replace(raw.power, instant_mw=climbing))
+    assert judge(raw, NVML).status == "disputed"
+    slow = SensorIdentity(source="nvml", update_period_s=0.1, window_s=0.1, rise_s=0.5, delay_s=0.3, counter_tick_s=0.1)
+    assert judge(raw, slow).status == "ok"
+
+
+def test_a_load_begins_where_it_began_not_where_its_marks_were_cut() -> None:
+    """Settled long ago: readings from the window's beginning on are used, though marks before it were left out."""
+    raw = only_average(measurement(seconds=8.0))
+    load, window = raw.loads[0], raw.windows[0]
+    cut = sum(t < 3000 * MS for t in load.t_ns)
+    cut_load = msgspec.structs.replace(load, t_ns=load.t_ns[cut:], launches=load.launches[cut:])
+    raw = replace(raw, loads=(cut_load,), windows=(msgspec.structs.replace(window, start_ns=4000 * MS),))
+    assert raw.begun_ns(0) == 0
+    energy = judge(raw, SensorIdentity(source="nvml", update_period_s=0.1, average_window_s=1.6, delay_s=0.3))
+    assert energy.status == "ok", energy.reason
+
+
+def test_watts_far_over_the_enforced_limit_are_disputed() -> None:
+    raw = measurement(watts=500.0)
+    for limit_w, status in ((460.0, "ok"), (450.0, "disputed")):
+        slow = SlowTrace(t_ns=(0,), power_limit_mw=(round(limit_w * 1e3),))
+        assert judge(replace(raw, slow=slow), NVML).status == status
+
+
+@pytest.mark.parametrize(("step_mj", "shows_s"), [(5000, 5.0 / 512.0), (1, 0.0), (50_000, 0.0)])
+def test_a_coarse_counter_errs_at_each_edge_as_an_uncertain_instant_does(step_mj: int, shows_s: float) -> None:
+    """Steps of 5 J at 512 W are known to 9.8 ms. Steps as large as a tick cannot be told from ticks that are missed."""
+    raw = measurement(seconds=5.0, watts=512.0, bracket_ms=1.0)
+    assert raw.counter is not None
+    coarse = tuple(energy // step_mj * step_mj for energy in raw.counter.energy_mj)
+    span = between_edges(raw, msgspec.structs.replace(raw.counter, energy_mj=coarse), raw.windows[0])
+    assert span is not None
+    assert span.edge_s == pytest.approx(math.hypot(0.001, shows_s) / math.sqrt(12), rel=0.01)

@@ -37,6 +37,21 @@ def test_a_steady_or_unknown_temperature_hides_nothing() -> None:
     assert allowance(msgspec.structs.replace(measurement(), power=None)) == (0.0, 0.0, 0.0)
 
 
+def test_what_was_neither_waited_for_nor_seen_is_allowed_for() -> None:
+    unseen = msgspec.structs.replace(measurement(reasons=0), power=None, flags=("warming_unseen",))
+    found = allowance(unseen)
+    assert found.power == pytest.approx(1e-3 * 10 * 3.0)
+    assert (found.time, found.energy) == (found.power / 2, found.power)  # whether the cap acted is unseen, too
+
+
+def test_unreadable_reasons_allow_for_watts_and_for_time() -> None:
+    raw = warming(10.0, reasons=0)
+    assert raw.power is not None
+    blind = msgspec.structs.replace(raw, power=msgspec.structs.replace(raw.power, reasons=()))
+    assert allowance(blind).power == allowance(raw).power
+    assert allowance(blind).time == pytest.approx(allowance(raw).power / 2)
+
+
 def test_it_widens_the_intervals_and_moves_no_value() -> None:
     steady, moving = judge(measurement(reasons=0), NVML), judge(warming(10.0, reasons=0), NVML)
     assert steady.power_w is not None

@@ -24,7 +24,8 @@ from flopwatt.commands.request import Request, check_output
 from flopwatt.errors import RunFileError
 from flopwatt.measurement.device import default_dtype
 from flopwatt.measurement.messages import Hello, RigSpec
-from flopwatt.measurement.runner import Progress, Run, Worker, now
+from flopwatt.measurement.runner import Progress, Run, now
+from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Plan
 from flopwatt.runs.records import SCHEMA_VERSION, End, Event, Planned, Policy, Record, RunHeader, Segment
 from flopwatt.runs.store import RunFile, RunWriter, read
@@ -296,10 +297,13 @@ class _Report:
         self._bar = bar
         self._total = total
         self._done = 0
+        self._segment: Segment | None = None
         self._task = bar.add_task("", total=total, left="") if bar else None
 
     def __call__(self, step: object) -> None:
         match step:
+            case Segment():
+                self._segment = step
             case Progress():
                 self._next(step)
             case Record():
@@ -317,15 +321,15 @@ class _Report:
         if self._bar is not None and record.status == "ok":
             return
         self._log.print(
-            printable(f"[{self._done + 1}/{self._total}] {record.case.label}: {_brief(record)}"),
+            printable(f"[{self._done + 1}/{self._total}] {record.case.label}: {_brief(record, self._segment)}"),
             highlight=False,
             markup=False,
         )
 
 
-def _brief(record: Record) -> str:
+def _brief(record: Record, segment: Segment | None) -> str:
     if record.status != "ok":
         return f"{record.status}: {record.reason}"
-    row = record_row("", record, None)
+    row = record_row("", record, segment)
     watts = "" if row["power_w"] is None else f", {row['power_w']:.0f} W, {row['tflops_per_w']:.3g} TFLOPS/W"
     return f"{row['time_s'] * 1e3:.4g} ms, {row['tflops']:.3g} TFLOPS{watts}"

@@ -12,7 +12,7 @@ from rich.text import Text
 from flopwatt.errors import InputError, WorkerError
 from flopwatt.measurement.messages import Broken, Hello, Identified, RigSpec
 from flopwatt.measurement.perturbation import TARGET
-from flopwatt.measurement.runner import Worker, WorkerDied
+from flopwatt.measurement.worker_client import Worker, WorkerDied
 from flopwatt.runs.effort import SENSOR_PERIODS
 from flopwatt.runs.identification import UNIDENTIFIED
 from flopwatt.runs.records import SensorIdentity

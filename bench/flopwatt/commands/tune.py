@@ -27,7 +27,7 @@ from flopwatt.errors import DeviceError, InputError, TuningStoreError
 from flopwatt.measurement import tuning_store
 from flopwatt.measurement.device import default_dtype
 from flopwatt.measurement.messages import RigSpec
-from flopwatt.measurement.runner import Run, Worker, now
+from flopwatt.measurement.runner import Run, now
 from flopwatt.measurement.tuning import (
     REGIMES,
     Shortlist,
@@ -41,6 +41,7 @@ from flopwatt.measurement.tuning import (
 from flopwatt.measurement.tuning_device import device_of
 from flopwatt.measurement.tuning_records import Entry, Objective
 from flopwatt.measurement.tuning_verdict import Verdict, decide
+from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Plan
 from flopwatt.runs.records import Environment, Event, Policy
 from flopwatt.runs.store import RunFile, RunWriter, read
@@ -116,7 +117,7 @@ def tune(tuning: Tuning, console: Console, log: Console) -> int:
         if environment.kind != "cuda":
             raise DeviceError("tuning measures GPU kernels: there is no GPU here; --compile-only needs none")
         device = device_of(environment)
-        lists = _compile(tuning.wishes(environment, device, log), device, tuning.candidates, log)
+        lists = _compile(tuning.wishes(environment, device, log), device, tuning.candidates, objective, log)
         planned = plan_for(lists, objective)
         plan = Plan(tuple(planned), (), 1)
         policy = Policy(seed=tuning.request.seed, budget_s=tuning.request.budget_s, shared=tuning.spec.shared)
@@ -131,10 +132,10 @@ def tune(tuning: Tuning, console: Console, log: Console) -> int:
     return _conclude(read(writer.path), lists, objective, store, stopped, console, log)
 
 
-def _compile(asked: Sequence[Wish], device: Device, most: int, log: Console) -> list[Shortlist]:
+def _compile(asked: Sequence[Wish], device: Device, most: int, objective: Objective, log: Console) -> list[Shortlist]:
     found: list[Shortlist] = []
     with log.status("compiling") if log.is_terminal else nullcontext() as status:
-        for step in shortlists(asked, device, most):
+        for step in shortlists(asked, device, most, objective):
             if isinstance(step, Shortlist):
                 found.append(step)
                 log.print(printable(compiling(step)), highlight=False)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from flopwatt.measurement.clock import Clock
 from flopwatt.measurement.power.sampler import Samples
 from flopwatt.measurement.rig import CaseSkipped, Prepared, Rig
+from flopwatt.measurement.steadiness import is_steady, sees_temperature
 from flopwatt.measurement.timing import TimedLoad, Timer
 from flopwatt.measurement.traces import raw_measurement
 from flopwatt.runs.effort import (
@@ -23,11 +22,11 @@ from flopwatt.runs.effort import (
     BURST_WARM_FRACTION,
     CPU_WARM_S,
     EFFORT,
+    LAUNCHES_LEAST,
+    LAUNCHES_MOST_S,
     MS,
     SOAK_SPAN_S,
-    STEADY_POWER,
     STEADY_SPAN_S,
-    STEADY_TEMP_C,
     Effort,
     S,
 )
@@ -190,15 +189,18 @@ class _Sustained:
             loads.append(timed)
         samples = self._rig.sampler.stop()
         flags += _timer_flags(self._timer)
+        if self._gpu and not self._effort.steady and not sees_temperature(samples):
+            flags.append("warming_unseen")
         return raw_measurement(self._timer.name, self._prepared.operand_sets, loads, windows, samples, flags)
 
     def _one_load(self, launch_ns: int, flags: list[str]) -> tuple[TimedLoad, list[tuple[int, int]]]:
         effort, clock, sensor = self._effort, self._rig.clock, self._rig.sensor
         window_s = (
-            effort.window_for(sensor.update_period_s, sensor.window_s or sensor.average_window_s)
+            effort.window_for(sensor.slowest_period_s, sensor.window_s or sensor.average_window_s)
             if self._gpu
             else effort.cpu_window_s
         )
+        window_s = max(window_s, min(LAUNCHES_LEAST * launch_ns / S, LAUNCHES_MOST_S))
         self._timer.begin(_launches_per_mark(effort.windows * window_s, launch_ns))
         if not self._settle():
             flags.append("not_steady")
@@ -223,16 +225,19 @@ class _Sustained:
         if not self._gpu:
             hold(self._timer, self._rig.clock, CPU_WARM_S)
             return True
-        effort = self._effort
+        effort, readings_s = self._effort, self._rig.sensor.readings_settle_s
         if not effort.steady:
-            hold(self._timer, self._rig.clock, max(effort.settle_s, effort.soak_s if self._soak else 0.0))
+            settle_s = max(effort.settle_s, effort.soak_s if self._soak else 0.0, readings_s)
+            hold(self._timer, self._rig.clock, settle_s)
             return True
         limit_s, span_s = (effort.soak_s, SOAK_SPAN_S) if self._soak else (effort.settle_s, STEADY_SPAN_S)
         begun = self._rig.clock.now_ns()
-        hold(self._timer, self._rig.clock, min(limit_s, span_s))
+        hold(self._timer, self._rig.clock, max(min(limit_s, span_s), readings_s))
         while True:
             samples, now = self._rig.sampler.peek(), self._rig.clock.now_ns()
-            if is_steady(samples, now, begun, span_s) is not False:
+            steady = is_steady(samples, now, begun, span_s)
+            # At the power cap watts stand still while the chip warms: unseen, it is given all the time there is.
+            if steady is None or (steady and sees_temperature(samples)):
                 return True
             if now - begun >= limit_s * S:
                 return is_steady(samples, now, begun) is not False
@@ -254,35 +259,6 @@ def hold(timer: Timer, clock: Clock, duration_s: float) -> None:
     until = clock.now_ns() + round(duration_s * S)
     while clock.now_ns() < until:
         timer.pump()
-
-
-def is_steady(samples: Samples, now_ns: int, begun_ns: int, span_s: float = STEADY_SPAN_S) -> bool | None:
-    """Whether temperature and power held still over the last seconds; None where neither can be read."""
-    trace = samples.power
-    if samples.lost or trace is None or not trace.t_ns:
-        return None
-    start = max(begun_ns, now_ns - round(span_s * S))
-    middle = (start + now_ns) / 2
-    temperature = _halves(trace.t_ns, trace.temp_c, start, middle)
-    power = _halves(trace.t_ns, trace.instant_mw or trace.average_mw, start, middle)
-    if temperature is None and power is None:
-        return None
-    if now_ns - begun_ns < span_s * S * 0.99:
-        return False
-    # The means of the halves lie half the span apart: what moves steadily moves by twice their difference.
-    calm_temperature = temperature is None or 2 * abs(temperature[1] - temperature[0]) < STEADY_TEMP_C
-    calm_power = power is None or 2 * abs(power[1] / power[0] - 1) < STEADY_POWER
-    return calm_temperature and calm_power
-
-
-def _halves(
-    t_ns: tuple[int, ...], values: tuple[int | None, ...], start: float, middle: float
-) -> tuple[float, float] | None:
-    """Means of the readings before and after the middle, None where either half has none above zero."""
-    begin, half = bisect_left(t_ns, start), bisect_left(t_ns, middle)
-    first = [value for value in values[begin:half] if value]
-    last = [value for value in values[half:] if value]
-    return (float(np.mean(first)), float(np.mean(last))) if first and last else None
 
 
 def _tight(loads: list[TimedLoad], windows: list[Window], regime: Regime, tolerance: float) -> bool:

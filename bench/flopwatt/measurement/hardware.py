@@ -128,7 +128,7 @@ class HardwareRig:
     def idle_after(self) -> float | None:
         if self.device.kind == "cuda":
             torch.cuda.synchronize()
-        return self._idle_w(IDLE_AFTER_REST_S)
+        return self._idle_w(max(IDLE_AFTER_REST_S, self.sensor.rest_s))
 
     def release(self) -> None:
         if self.device.kind == "cuda":
@@ -152,7 +152,7 @@ class HardwareRig:
         torch.zeros(1, device=self.device.torch_name)
         torch.cuda.synchronize()
         if idle:
-            self.idle_context_w = self._idle_w()
+            self.idle_context_w = self._idle_w(max(IDLE_SETTLE_S, self.sensor.rest_s))
 
     def _idle_w(self, rest_s: float = IDLE_SETTLE_S) -> float | None:
         self.clock.sleep_ns(round(rest_s * S))

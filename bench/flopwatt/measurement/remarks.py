@@ -7,6 +7,7 @@ from typing import Final
 
 from flopwatt.measurement import tuning_store
 from flopwatt.measurement.messages import Hello
+from flopwatt.measurement.perturbation import TARGET
 from flopwatt.text import without_paths
 
 IDLE_MORE_W: Final = 15.0
@@ -51,6 +52,7 @@ def remarks(hello: Hello) -> Iterator[tuple[str, str]]:
             f"the power limit is {limit / 1000:.0f} W, {default / 1000:.0f} W by default: large GEMMs run slower",
         )
     yield from _idle(hello)
+    yield from _sampling(hello)
     damaged = tuning_store.damage()
     if damaged:
         yield "tuning", f"no tuned configuration is used: {without_paths(damaged)}"
@@ -62,11 +64,27 @@ def idle_remark(before_w: float, after_w: float) -> str | None:
     if moved_w <= IDLE_MOVED_W or moved_w <= IDLE_MOVED * before_w:
         return None
     why = (
-        "the chip is still warm, a process has joined, or an agent has begun to profile (DCGM)"
+        "the chip is still warm, the sensor averages over more than the rest before, a process has joined, or an agent "
+        "has begun to profile (DCGM)"
         if after_w > before_w
         else "something else drew power when the run began"
     )
     return f"idle power with a context is {after_w:.0f} W after the load, it was {before_w:.0f} W before: {why}"
+
+
+def _sampling(hello: Hello) -> Iterator[tuple[str, str]]:
+    effect, low, high = (
+        hello.sensor.sampling_effect,
+        hello.sensor.sampling_effect_low,
+        hello.sensor.sampling_effect_high,
+    )
+    if effect is None or low is None or high is None or not (high < -TARGET or low > TARGET):
+        return
+    yield (
+        "sampling",
+        f"reading power changed throughput by {effect:+.1%} when this board's sensor was identified: sustained times "
+        "and watts here are those of a load that is being read",
+    )
 
 
 def _idle(hello: Hello) -> Iterator[tuple[str, str]]:

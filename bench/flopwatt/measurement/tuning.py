@@ -14,15 +14,24 @@ from typing import Final
 from flopwatt.measurement.device import threads
 from flopwatt.measurement.tuning_compile import Job, Resources, Result, compile_all, is_compiled
 from flopwatt.measurement.tuning_records import Objective, Tried
+from flopwatt.runs import gpus
 from flopwatt.runs.plan import Plan
 from flopwatt.runs.records import Case, Planned, Regime, Use, case_id
 from gemmkernels.backend import BACKENDS, Config, Device, load
 from gemmkernels.problem import Problem
+from gemmkernels.tile_order import group_ms
+from gemmkernels.tiling import tile_count
 
 REGIMES: Final[dict[Objective, Regime]] = {"time": "burst", "energy": "sustained"}
 """How each objective is measured: bursts tell time before power acts, sustained load tells joules."""
 
 SUITE: Final = "tuning"
+
+VARIED_TILES: Final = 2
+"""How many of the best tiles `energy` also tries in another order, or by fewer programs."""
+
+SM_SHARES: Final = (7 / 8, 3 / 4)
+"""Of the SMs, where memory is the limit: it may stay saturated while fewer SMs draw power."""
 
 Key = tuple[Problem, str]
 """A problem and a backend: what one configuration is chosen for."""
@@ -87,24 +96,61 @@ def refusal(wish: Wish, device: Device) -> str | None:
     return reason
 
 
-def jobs(wanted: Sequence[Wish], device: Device, opcodes: bool = False) -> list[Job]:
-    """What to compile: every candidate of every wish, those of one configuration together, since they share kernels."""
+def candidates(wish: Wish, device: Device, objective: Objective, most: int) -> list[Config]:
+    """What may be measured for one wish, in the order of preference.
+
+    The backend's own configurations, the default first. For `energy` also variants of its best tiles, in another order
+    or by fewer programs, in at most half of the `most` places of a shortlist.
+    """
+    own = list(load(wish.backend).configs(wish.problem, device))
+    if objective == "time":
+        return own
+    tiles = {(config.get("BLOCK_M"), config.get("BLOCK_N")): config for config in reversed(own)}
+    best = sorted(tiles.values(), key=own.index)[:VARIED_TILES]
+    varied = [variant for config in best for variant in _variants(config, wish.problem, device)][: most // 2]
+    first = most - len(varied)
+    return own[:first] + varied + own[first:]
+
+
+def _variants(config: Config, problem: Problem, device: Device) -> Iterator[Config]:
+    """A configuration with the next best order of tiles, and with fewer programs where memory is the limit."""
+    if "GROUP_M" in config and "SPLIT_K" not in config:  # where tiles are few, all are under way at once
+        orders = group_ms(problem, device, int(config["BLOCK_M"]), int(config["BLOCK_N"]))
+        yield from ({**config, "GROUP_M": group_m} for group_m in orders[:2] if group_m != config["GROUP_M"])
+    if "NUM_SMS" in config and _is_bandwidth_bound(problem, device):
+        tiles = tile_count(problem, int(config["BLOCK_M"]), int(config["BLOCK_N"]))
+        programs = min(int(config["NUM_SMS"]), tiles)
+        yield from ({**config, "NUM_SMS": round(programs * share)} for share in SM_SHARES if programs * share >= 1)
+
+
+def _is_bandwidth_bound(problem: Problem, device: Device) -> bool:
+    """Whether memory takes longer than the tensor cores by the datasheet; False for a GPU without one."""
+    spec = gpus.find(device.name, device.memory_bytes or None, device.sm_count or None)
+    peak = spec.peak_flop_per_s(problem.dtype) if spec else None
+    return bool(spec and peak and problem.arithmetic_intensity < peak / spec.mem_bytes_per_s)
+
+
+def jobs(asked: Sequence[tuple[Wish, Sequence[Config]]], device: Device, opcodes: bool = False) -> list[Job]:
+    """What to compile: each wish's configurations, those of one configuration together, since they share kernels."""
     together: dict[tuple[str, tuple[object, ...]], tuple[Config, list[Problem]]] = {}
-    for wish in wanted:
-        for config in load(wish.backend).configs(wish.problem, device):
+    for wish, configs in asked:
+        for config in configs:
             together.setdefault((wish.backend, frozen(config)), (config, []))[1].append(wish.problem)
     return [
         Job(backend, config, device, tuple(problems), opcodes) for (backend, _), (config, problems) in together.items()
     ]
 
 
-def shortlists(wanted: Sequence[Wish], device: Device, most: int) -> Iterator[Shortlist | int]:
+def shortlists(
+    wanted: Sequence[Wish], device: Device, most: int, objective: Objective = "time"
+) -> Iterator[Shortlist | int]:
     """Compiles all candidates and yields how many are left after each, then a shortlist for each wish.
 
     A shortlist holds at most `most` configurations, in the backend's order: compiled, within shared memory and not
     spilling. A default that spills stays in it, to be compared with.
     """
-    todo = jobs(wanted, device)
+    asked = [(wish, candidates(wish, device, objective, most)) for wish in wanted]
+    todo = jobs(asked, device)
     results: dict[tuple[Key, tuple[object, ...]], Result] = {}
     left = sum(len(job.problems) for job in todo)
     for job, answers in compile_all(todo, threads()):
@@ -112,9 +158,8 @@ def shortlists(wanted: Sequence[Wish], device: Device, most: int) -> Iterator[Sh
             results[(problem, job.backend), frozen(job.config)] = result
         left -= len(answers)
         yield left
-    for wish in wanted:
-        candidates = load(wish.backend).configs(wish.problem, device)
-        yield _shortlist(wish, [(config, results[wish.key, frozen(config)]) for config in candidates], device, most)
+    for wish, configs in asked:
+        yield _shortlist(wish, [(config, results[wish.key, frozen(config)]) for config in configs], device, most)
 
 
 def frozen(config: Config) -> tuple[object, ...]:

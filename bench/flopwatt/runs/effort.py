@@ -31,7 +31,12 @@ SOAK_SPAN_S: Final = 10.0
 """A soak ends once so long was steady: a heat sink of 15 s time constant that moves 0.5 °C in 5 s has 1.5 °C to go."""
 
 ASSUMED_PERIOD_S: Final = 0.1
-"""Sensor period taken for planning only, where the sensor is not yet identified. Judging uses the observed one."""
+"""Sensor period for which a window is cut where the sensor is not yet identified, or is faster: power is polled every
+50 ms, counter edges are kept no closer than 45 ms, whatever the sensor's own pace. Judging uses what was observed."""
+
+LAUNCHES_LEAST: Final = 4
+LAUNCHES_MOST_S: Final = 60.0
+"""A window holds so many launches, unless they take longer than that: a rate needs three marks, wherever it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,10 @@ class Effort:
     processes: int
 
     def window_for(self, period_s: float | None, sensor_window_s: float | None) -> float:
-        """Seconds of one sustained window with a sensor of this period and averaging window."""
-        period = period_s or ASSUMED_PERIOD_S
+        """Seconds of one sustained window with a sensor of this period, the slower of power's and the counter's, and
+        averaging window.
+        """
+        period = max(period_s or 0.0, ASSUMED_PERIOD_S)
         shortest = (sensor_window_s or 0.0) + period + SENSOR_PERIODS * period
         # Edges are found inside the window: one more period at each end keeps the span between them long enough.
         return max(self.window_s, shortest + 2 * period)

@@ -207,6 +207,27 @@ class SensorIdentity(Frozen, frozen=True, kw_only=True):
     gain_uncertainty: float | None = None
     reason: str | None = None
 
+    def settled_s(self, window_s: float) -> float:
+        """How long after a load began readings that average over window_s hold nothing any more of what came before."""
+        return window_s + (self.update_period_s or 0.0) + (self.rise_s or 0.0) + (self.delay_s or 0.0)
+
+    @property
+    def readings_settle_s(self) -> float:
+        """The same of the readings that are summed where the counter is none, or no integral; 0 where none are."""
+        counts = self.counter_tick_s is not None and self.counter_covers_all_time is not False
+        return 0.0 if counts else self.rest_s
+
+    @property
+    def rest_s(self) -> float:
+        """How long after a load ended power readings hold nothing any more of it; 0 while unidentified."""
+        window_s = self.window_s or self.average_window_s
+        return 0.0 if window_s is None else self.settled_s(window_s)
+
+    @property
+    def slowest_period_s(self) -> float:
+        """The longer of power's and the counter's identified periods; 0 while neither is."""
+        return max(self.update_period_s or 0.0, self.counter_tick_s or 0.0)
+
 
 class Segment(Frozen, frozen=True, kw_only=True, tag_field="type", tag="segment"):
     """One line at each start or resume of a run: where its records come from. idle_w: mean watts before any load."""

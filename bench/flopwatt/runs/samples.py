@@ -97,7 +97,8 @@ class RawMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="r
     """Raw samples of one case. unreadable: quantity → the NVML code or the reason.
 
     flags: `over_25_ms`, a burst whose one launch is longer; `power_cap`, a burst during which the cap acted;
-    `not_steady`; `shared`, beside another process on the GPU; `not_captured`, launched without a CUDA graph.
+    `not_steady`; `warming_unseen`, not waited for and no temperature to tell how far it was from steady; `shared`,
+    beside another process on the GPU; `not_captured`, launched without a CUDA graph.
     """
 
     timer: str
@@ -117,6 +118,11 @@ class RawMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="r
         for window in self.windows:
             if not 0 <= window.load < len(self.loads) or window.end_ns <= window.start_ns:
                 raise ValueError("a window of a load that is not there, or that ends before it starts")
+
+    def begun_ns(self, load: int) -> int:
+        """When a load began. The first one's early marks may have been left out, but times count from the first."""
+        kept = self.loads[load]
+        return 0 if load == 0 and kept.launches[0] > 0 else kept.t_ns[0]
 
 
 SHORTEST_MEAN_S: Final = 2.0

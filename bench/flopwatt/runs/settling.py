@@ -24,6 +24,10 @@ WARMING_S: Final = 10.0
 CLOCK_PER_POWER: Final = 0.5
 """Relative change of clock, and so of time, for one of power: power rises with clock at least squared."""
 
+UNSEEN_C_PER_S: Final = 3.0
+"""How fast temperature is taken to move where it was neither waited for nor readable (flag `warming_unseen`): a chip
+that has 35 °C to go, with that time constant, does so a second and a half into its load."""
+
 
 class Allowance(NamedTuple):
     """Relative half-widths for temperature that still moved in the windows; 0 where it stood or is unknown."""
@@ -38,9 +42,9 @@ def allowance(raw: RawMeasurement) -> Allowance:
     watts = LEAKAGE_PER_C * WARMING_S * _slope(raw)
     if not watts:
         return Allowance()
-    capped = fraction_with(raw, REASON_SW_POWER_CAP) or 0.0
-    power = watts if capped < 1 else 0.0
-    time = watts * CLOCK_PER_POWER if capped > 0 else 0.0
+    capped = fraction_with(raw, REASON_SW_POWER_CAP)  # None, unreadable: it may be either
+    power = watts if capped is None or capped < 1 else 0.0
+    time = watts * CLOCK_PER_POWER if capped is None or capped > 0 else 0.0
     return Allowance(time, power, max(power, time))
 
 
@@ -50,6 +54,8 @@ def _slope(raw: RawMeasurement) -> float:
     Temperature comes in whole degrees: one step midway fits 1.5 °C over the trace, of a rise that was 0 to 2. Nothing
     is taken off for that: in a trace of 2 s it may be real and hide more than all else, in one of 10 s it costs little.
     """
+    if "warming_unseen" in raw.flags:
+        return UNSEEN_C_PER_S
     slopes = [0.0]
     if raw.power is None or not raw.power.temp_c:
         return 0.0

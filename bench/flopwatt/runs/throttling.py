@@ -33,6 +33,13 @@ def thermal_violation_s(raw: RawMeasurement) -> float:
     return sum(_rise(raw.slow.t_ns, raw.slow.thermal_violation_ns, window) for window in raw.windows) * 1e-9
 
 
+def unseen_throttling(raw: RawMeasurement) -> str | None:
+    """Why neither clock-event bits nor the driver's count of seconds were readable; None where one was, or unasked."""
+    seen = raw.power is not None and any(bits is not None for bits in raw.power.reasons)
+    counted = raw.slow is not None and any(value is not None for value in raw.slow.thermal_violation_ns)
+    return None if seen or counted else raw.unreadable.get("reasons")
+
+
 def _rise(t_ns: Sequence[int], values: Sequence[int | None], window: Window) -> int:
     """How far a count rose over a window, from its last reading before to its first one after, where there are such."""
     known = [(t, value) for t, value in zip(t_ns, values, strict=True) if value is not None]

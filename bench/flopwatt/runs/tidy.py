@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _TEXT: Final = "string"
 _FLOAT: Final = "float64"
 _INT: Final = "Int64"
+_INT_MOST: Final = 2**63 - 1
 
 COLUMNS: Final[dict[str, str]] = {
     "run_id": _TEXT, "origin": _TEXT, "gpu": _TEXT, "board_id": _TEXT,
@@ -44,6 +46,9 @@ COLUMNS: Final[dict[str, str]] = {
 }  # fmt: skip
 """Tidy columns and their pandas types. `headline` says whether the row counts in its suite's totals."""
 
+PART_ROWS: Final = 16_384
+"""Rows of one part of a table: about 50 MB as plain values."""
+
 Row = dict[str, Any]
 
 
@@ -58,22 +63,46 @@ def load(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
 
 
 def frame(runs: Iterable[RunFile]) -> pd.DataFrame:
-    """The tidy table of several run files. Everything that could not be read is null, never 0."""
+    """The tidy table of several run files. What could not be read, or fits no 64-bit integer, is null, never 0."""
     import pandas as pd
 
-    rows = [row for run in runs for row in run_rows(run)]
-    return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in COLUMNS.items()})
+    parts = list(frames(runs))
+    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+
+
+def frames(runs: Iterable[RunFile]) -> Iterator[pd.DataFrame]:
+    """The same table in parts of `PART_ROWS` rows, so that no more of them are held at a time; one at least."""
+    import pandas as pd
+
+    rows = (row for run in runs for row in each_row(run))
+    part = list(islice(rows, PART_ROWS))
+    while True:
+        yield pd.DataFrame({name: pd.Series(_column(name, kind, part), dtype=kind) for name, kind in COLUMNS.items()})
+        part = list(islice(rows, PART_ROWS))
+        if not part:
+            return
+
+
+def _column(name: str, kind: str, rows: Sequence[Row]) -> list[Any]:
+    values = [row[name] for row in rows]
+    if kind == _INT:  # FLOPs of hours fit no 64-bit column, and hostile files count anything
+        return [None if value is None or abs(value) > _INT_MOST else value for value in values]
+    return values
 
 
 def run_rows(run: RunFile) -> list[Row]:
     """The rows of one run file as plain values."""
+    return list(each_row(run))
+
+
+def each_row(run: RunFile) -> Iterator[Row]:
+    """The rows of one run file, one after another."""
     segments = {segment.segment: segment for segment in run.segments}
-    rows: list[Row] = []
     for record in run.records:
         row = record_row(run.header.id, record, segments.get(record.segment))
         uses: Sequence[Use | None] = record.uses or (None,)
-        rows.extend({**row, **_use_columns(use)} for use in uses)
-    return rows
+        for use in uses:
+            yield {**row, **_use_columns(use)}
 
 
 def record_row(run_id: str, record: Record, segment: Segment | None) -> Row:
@@ -107,15 +136,18 @@ def _case_columns(case: Case) -> Row:
         "effort": case.effort,
         "inputs": case.inputs,
         "cache": case.cache,
-        "flop": case.flop,
-        "bytes": sum(problem.min_bytes for problem in case.problems),
     }
+    p = case.problem
+    if p is not None:
+        columns.update(
+            flop=p.flop, bytes=p.min_bytes, m=p.m, n=p.n, k=p.k, batch=p.batch,
+            dtype=p.dtype, out_dtype=p.out_dtype, layout=p.layout, scaling=p.scaling,
+        )  # fmt: skip
+        return columns
+    columns["flop"], columns["bytes"] = case.flop, sum(problem.min_bytes for problem in case.problems)
     formats = {(p.dtype, p.out_dtype, p.scaling) for p in case.problems}
     if len(formats) == 1:
         columns["dtype"], columns["out_dtype"], columns["scaling"] = next(iter(formats))
-    if case.problem is not None:
-        p = case.problem
-        columns.update(m=p.m, n=p.n, k=p.k, batch=p.batch, layout=p.layout)
     return columns
 
 

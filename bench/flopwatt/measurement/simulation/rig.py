@@ -118,7 +118,7 @@ class SimulatedRig:
         return int(other.from_s <= elapsed_s < other.until_s)
 
     def idle_after(self) -> float | None:
-        return self._idle_w(IDLE_AFTER_REST_NS)
+        return self._idle_w(max(IDLE_AFTER_REST_NS, round(self.sensor.rest_s * 1e9)))
 
     def release(self) -> None:
         """Nothing to free."""

@@ -171,6 +171,8 @@ class Sensor(_Table, frozen=True, kw_only=True):
     counter_covers_all_time: bool = True
     counter_delay_s: Draw = 0.0
     counter_gain: Draw = 1.0
+    counter_step_j: Annotated[float, Meta(ge=1e-3, le=1e6)] = 1e-3
+    counter_wraps_at_j: Annotated[float, Meta(ge=1, le=1e12)] | None = None
     latency_s: Annotated[float, Meta(ge=0, le=1)] = 5e-6
     stale: Share = 0.0
     counter_stale: Share = 0.0
@@ -232,6 +234,13 @@ class Unknown(_Table, frozen=True, kw_only=True):
     until_s: Seconds = 1e6
 
 
+class Zeros(_Table, frozen=True, kw_only=True):
+    """`[faults.zeros]`: power readings are 0 W between two instants counted from the process's start."""
+
+    from_s: Seconds
+    until_s: Seconds
+
+
 class Faults(_Table, frozen=True, kw_only=True):
     """`[faults]`: what goes wrong. crash_on and hang_on match a part of a case's label.
 
@@ -241,6 +250,7 @@ class Faults(_Table, frozen=True, kw_only=True):
     throttle: Annotated[tuple[Throttle, ...], Meta(max_length=1000)] = ()
     second_process: SecondProcess | None = None
     unknown: Unknown | None = None
+    zeros: Zeros | None = None
     lost_after_s: Seconds | None = None
     sensor_lost_after_s: Seconds | None = None
     sensor_lost_code: LostCode = "GPU_IS_LOST"

@@ -117,7 +117,7 @@ class SimulatedSensor:
             ticks = bisect_right(self._ticks.times_s, visible_s)
             self._counter_shown_mj = self._counter_mj[max(ticks - 1, 0)]
             self._counter_until_s = self._ticks.times_s[ticks]
-        return self._counter_shown_mj
+        return self._as_counted(self._counter_shown_mj)
 
     def read_power(self) -> PowerReading:
         """The last update that has been reported, and the state of the GPU now."""
@@ -150,6 +150,8 @@ class SimulatedSensor:
             self._power_until_s = self._updates.times_s[updates]
         zero = time_s - self._last_power_s < sensor.zero_if_polled_within_s
         zero = (sensor.zero > 0 and self._zero_rng.random() < sensor.zero) or zero
+        zeros = self._gpu.scenario.faults.zeros
+        zero = zero or (zeros is not None and zeros.from_s <= time_s - self._gpu.start_s < zeros.until_s)
         self._last_power_s = time_s
         return PowerReading(
             instant_mw=None if self._refused("instant", time_s) else 0 if zero else self._instant_shown_mw,
@@ -230,6 +232,14 @@ class SimulatedSensor:
                 self._counter_origin_mj -= counted_mj
                 counted_mj = before_mj = 0
             self._counter_mj.append(max(counted_mj, before_mj))
+
+    def _as_counted(self, millijoules: int) -> int:
+        """In the counter's whole steps, and modulo the energy at which it begins anew."""
+        step_mj = round(self._sensor.counter_step_j * 1e3)
+        wraps_j = self._sensor.counter_wraps_at_j
+        if wraps_j is not None:
+            millijoules %= round(wraps_j * 1e3)
+        return millijoules // step_mj * step_mj
 
     def _counted_j(self, time_s: float) -> float:
         board = self._board
