@@ -90,7 +90,9 @@ BACKENDS: Final[dict[str, str]] = {
     "triton-tiled": "gemmkernels.triton_tiled",
     "triton-tiled-8bit": "gemmkernels.triton_8bit",
     "triton-persistent": "gemmkernels.triton_persistent",
+    "triton-persistent-fast": "gemmkernels.triton_persistent_fast",
     "gluon-persistent": "gemmkernels.gluon_persistent",
+    "gluon-persistent-fast": "gemmkernels.gluon_persistent_fast",
     "triton-splitk": "gemmkernels.triton_splitk",
 }
 """Backend name → module."""

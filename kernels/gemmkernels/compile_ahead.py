@@ -36,8 +36,9 @@ DEVICES: Final[dict[int, Device]] = {
 }
 """Compute capability × 10 → what a backend may ask about such a GPU."""
 
-_OPCODE: Final = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", re.MULTILINE)
-"""An instruction in a listing of SASS: address, maybe a predicate, then the opcode with its modifiers."""
+_LISTED: Final = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)(.*)", re.MULTILINE)
+"""An instruction in a listing of SASS: address, maybe a predicate, the opcode with its modifiers, and the rest."""
+_TARGET: Final = re.compile(r"\b0x([0-9a-f]+)\b")
 
 
 class AbsentTensor:
@@ -63,11 +64,15 @@ class AbsentTensor:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What one kernel takes of a GPU: a thread's registers and stack, where spills go, and a block's shared memory."""
+    """What one kernel takes of a GPU: a thread's registers and stack, where spills go, and a block's shared memory.
+
+    scratch_bytes: of memory, which Triton would allocate at each launch.
+    """
 
     registers: int
     stack_bytes: int
     shared_bytes: int
+    scratch_bytes: int
     cubin: bytes
 
     @property
@@ -79,9 +84,20 @@ class Compiled:
         """How often an opcode that starts with `name` stands in the SASS."""
         return len(re.findall(rf"\b{name}", self.sass))
 
+    def spills_in_loops(self) -> int:
+        """Accesses to the stack that lie in a loop. Elsewhere they cost nothing: a value is put aside once."""
+        code = [(int(address, 16), opcode, rest) for address, opcode, rest in _LISTED.findall(self.sass)]
+        back = [
+            (int(target[1], 16), address)
+            for address, opcode, rest in code
+            if opcode.startswith("BRA") and (target := _TARGET.search(rest)) and int(target[1], 16) <= address
+        ]
+        stack = [address for address, opcode, _ in code if opcode.startswith(("LDL", "STL"))]
+        return sum(any(first <= address <= last for first, last in back) for address in stack)
+
     def opcodes(self) -> frozenset[str]:
         """The opcodes of the SASS, each with its modifiers: `HGMMA.64x256x16.F32.BF16`."""
-        return frozenset(_OPCODE.findall(self.sass))
+        return frozenset(opcode for _, opcode, _ in _LISTED.findall(self.sass))
 
 
 @contextmanager
@@ -127,7 +143,8 @@ def compile_call(call: KernelCall, capability: int) -> Compiled:
     found = re.search(r"REG:(\d+) STACK:(\d+) .*?LOCAL:(\d+)", usage)
     assert found, usage
     registers, stack, local = map(int, found.groups())
-    return Compiled(registers, stack + local, compiled.metadata.shared, cubin)
+    metadata = compiled.metadata
+    return Compiled(registers, stack + local, metadata.shared, metadata.global_scratch_size, cubin)
 
 
 def _absent_scales(problem: Problem, lead: tuple[int, ...]) -> tuple[AbsentTensor | None, AbsentTensor | None]:

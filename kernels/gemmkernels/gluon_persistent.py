@@ -21,7 +21,13 @@ from gemmkernels.backend import Config, Device, Launch, Operands
 from gemmkernels.problem import DTYPE_BYTES, Problem
 from gemmkernels.tile_order import best_group_m
 from gemmkernels.tiling import tile_cost, tile_count
-from gemmkernels.triton_call import KernelCall, format_refusal, launcher
+from gemmkernels.triton_call import (
+    KernelCall,
+    format_refusal,
+    launcher,
+    layout_refusal,
+    tma_refusal,
+)
 
 try:
     from gemmkernels import gluon_kernel
@@ -37,9 +43,6 @@ OUT_FORMATS: Final = ("bf16", "fp16", "fp32")
 
 BLOCK_K_BYTES: Final = 128
 """Depth of a K tile: what one row of the widest swizzle holds."""
-
-ROW_BYTES: Final = 16
-"""TMA reaches rows that start at multiples of this."""
 
 
 class Tile(NamedTuple):
@@ -88,8 +91,9 @@ def supports(problem: Problem, device: Device) -> str | None:
     return (
         _machine_refusal(device)
         or format_refusal(problem, FORMATS, OUT_FORMATS)
-        or _shape_refusal(problem)
-        or _misaligned_rows(problem)
+        or layout_refusal(problem)
+        or _batch_refusal(problem)
+        or tma_refusal(problem)
     )
 
 
@@ -99,37 +103,27 @@ def _machine_refusal(device: Device) -> str | None:
     if device.kind != "cuda":
         return "Gluon neither compiles for a CPU nor has an interpreter: choose backend torch"
     if device.capability != (9, 0):
-        return f"{device.name} has no wgmma, which compute capability 9.0 alone has: choose backend triton-tiled"
+        return (
+            f"{device.name} has no wgmma, which compute capability 9.0 alone has: "
+            "choose backend triton-tiled or triton-tiled-8bit"
+        )
     return None
 
 
-def _shape_refusal(problem: Problem) -> str | None:
-    if problem.dtype == "fp8_e4m3" and problem.layout != "nt":
-        return f"{problem.dtype} is multiplied only where both operands are contiguous along K: choose layout nt"
+def _batch_refusal(problem: Problem) -> str | None:
     if problem.batch > 1:
         return "this kernel multiplies a single pair of matrices: choose backend triton-persistent for a batch"
     return None
 
 
-def _misaligned_rows(problem: Problem) -> str | None:
-    rows = {
-        "A": (problem.m if problem.layout[0] == "t" else problem.k) * DTYPE_BYTES[problem.dtype],
-        "B": (problem.k if problem.layout[1] == "t" else problem.n) * DTYPE_BYTES[problem.dtype],
-        "C": problem.n * DTYPE_BYTES[problem.out_dtype],
-    }
-    for name, row_bytes in rows.items():
-        if row_bytes % ROW_BYTES:
-            return f"{name}'s rows of {row_bytes} bytes are no multiples of the 16 that TMA needs: choose triton-tiled"
-    return None
-
-
-def configs(problem: Problem, device: Device) -> Sequence[Config]:
+def configs(problem: Problem, device: Device, fast_accumulation: bool = False) -> Sequence[Config]:
     """Tiles that fit the device's shared memory, in the order of `estimated_work`: the first is the default.
 
     NUM_SMS is the number of blocks: fewer than the device's SMs spends less power where memory is the limit.
+    fast_accumulation: of fp8; without it tiles are smaller, to hold two accumulators.
     """
     fp8 = problem.dtype.startswith("fp8")
-    tiles = PROMOTED_TILES if fp8 else TILES
+    tiles = PROMOTED_TILES if fp8 and not fast_accumulation else TILES
     fitting = [tile for tile in tiles if shared_bytes(tile, problem.out_dtype) <= device.shared_memory_bytes]
     return [
         {
@@ -141,7 +135,7 @@ def configs(problem: Problem, device: Device) -> Sequence[Config]:
             "EPILOGUE_SUBTILE": tile.epilogue_subtile,
             "GROUP_M": best_group_m(problem, device, tile.block_m, tile.block_n),
             "NUM_SMS": max(1, device.sm_count),
-            **({"fast_accumulation": False} if fp8 else {}),
+            **({"fast_accumulation": fast_accumulation} if fp8 else {}),
         }
         for tile in sorted(fitting, key=lambda tile: estimated_work(problem, device, tile))
     ]

@@ -17,7 +17,7 @@ def supports(problem: Problem, device: Device) -> str | None:
     if device.kind != "cpu":
         return "NumPy computes on the CPU only: choose --device cpu"
     if problem.dtype != "fp32" or problem.out_dtype != "fp32":
-        return f"NumPy's BLAS has no {problem.dtype} into {problem.out_dtype}: choose fp32"
+        return "NumPy's BLAS multiplies fp32 into fp32 alone: choose fp32"
     return None
 
 

@@ -135,12 +135,21 @@ def best_group_m(problem: Problem, device: Device, block_m: int, block_n: int) -
 
     8, the customary value, where the device names no L2 or no SMs.
     """
+    return group_ms(problem, device, block_m, block_n)[0]
+
+
+def group_ms(problem: Problem, device: Device, block_m: int, block_n: int) -> tuple[int, ...]:
+    """Values of GROUP_M by predicted traffic, the least first; of several with the same traffic the smallest."""
     if not device.l2_bytes or not device.sm_count:
-        return 8
-    return _best_group_m(TileGrid.of(problem, block_m, block_n, device.sm_count), device.l2_bytes)
+        return (8,)
+    return _group_ms(TileGrid.of(problem, block_m, block_n, device.sm_count), device.l2_bytes)
 
 
 @lru_cache(maxsize=4096)
-def _best_group_m(grid: TileGrid, l2_bytes: int) -> int:
-    choices = [group for group in GROUP_CHOICES if group < 2 * grid.rows]
-    return min(choices, key=lambda group: sum(predicted_bytes(grid, group, size) for size in (l2_bytes, l2_bytes // 2)))
+def _group_ms(grid: TileGrid, l2_bytes: int) -> tuple[int, ...]:
+    traffic: dict[float, int] = {}
+    for group in GROUP_CHOICES:
+        if group < 2 * grid.rows:
+            moved = sum(predicted_bytes(grid, group, size) for size in (l2_bytes, l2_bytes // 2))
+            traffic.setdefault(moved, group)
+    return tuple(traffic[moved] for moved in sorted(traffic))

@@ -10,94 +10,19 @@ computing it: no candidate sums fast, and cuBLAS without its fast accumulation (
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import triton
-import triton.language as tl
-
-from gemmkernels.backend import Config, ConfigValue, Device, Launch, Operands
+from gemmkernels import triton_tiled
+from gemmkernels.backend import Config, ConfigValue, Device
 from gemmkernels.problem import Problem
 from gemmkernels.tile_order import best_group_m
-from gemmkernels.tiling import TILE_NAMES, Tile, estimated_work, operand_buffer_bytes, tile_count
-from gemmkernels.triton_call import KernelCall, format_refusal, launcher, machine_refusal
-from gemmkernels.triton_persistent import scaled
-from gemmkernels.triton_tiles import grouped_tile, load_tile
+from gemmkernels.tiling import TILE_NAMES, Tile, estimated_work, operand_buffer_bytes
+from gemmkernels.triton_call import format_refusal, layout_refusal, machine_refusal
 
 SUMMARY = "Triton, one program a tile of C, pointer tiles of 8-bit formats: int8 on sm_80, fp8 on sm_89 and later"
 
 FORMATS: Final = ("fp8_e4m3", "fp8_e5m2", "int8")
 FP8_OUT_FORMATS: Final = ("bf16", "fp16", "fp32")
-
-PROMOTION_INTERVAL: Final = 128
-"""Products summed inside a Hopper tensor core before they are added up in fp32: four of its instructions."""
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def tiled_8bit_gemm(  # type: ignore[no-untyped-def]
-    # Pointers: first element of A [batch, M, K], B [batch, K, N], C [batch, M, N].
-    a_ptr,
-    b_ptr,
-    c_ptr,
-    # Pointers: fp32 factors, contiguous; None without SCALING.
-    scale_a_ptr,
-    scale_b_ptr,
-    # Sizes.
-    M,
-    N,
-    K,
-    # Strides, in elements; those of a layout's contiguous dimension are 1, which Triton specialises on.
-    stride_a_batch,
-    stride_am,
-    stride_ak,
-    stride_b_batch,
-    stride_bk,
-    stride_bn,
-    stride_c_batch,
-    stride_cm,
-    # Meta.
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    GROUP_M: tl.constexpr,
-    EVEN_M: tl.constexpr,
-    EVEN_N: tl.constexpr,
-    EVEN_K: tl.constexpr,
-    SCALING: tl.constexpr,
-    ACCUMULATOR: tl.constexpr,
-    IMPRECISE_TERMS: tl.constexpr,
-):
-    """C = (A @ B) · scales for one tile of one pair of the batch.
-
-    IMPRECISE_TERMS: how many products Hopper may sum before promotion; None for as many as there are.
-    """
-    tiles_m = tl.cdiv(M, BLOCK_M)
-    tiles_n = tl.cdiv(N, BLOCK_N)
-    program = tl.program_id(0)
-    batch = (program // (tiles_m * tiles_n)).to(tl.int64)
-    tile_m, tile_n = grouped_tile(program % (tiles_m * tiles_n), tiles_m, tiles_n, GROUP_M)
-
-    # Offsets are 64-bit: row times stride passes 2**31 in matrices that fit a GPU.
-    m = tile_m.to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    n = tile_n.to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
-    k = tl.arange(0, BLOCK_K)
-    m_inside = (m < M)[:, None]
-    n_inside = (n < N)[None, :]
-    a_tile = a_ptr + batch * stride_a_batch + m[:, None] * stride_am + k[None, :].to(tl.int64) * stride_ak
-    b_tile = b_ptr + batch * stride_b_batch + k[:, None].to(tl.int64) * stride_bk + n[None, :] * stride_bn
-
-    accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATOR)
-    for k_start in range(0, K, BLOCK_K):
-        k_inside = k < K - k_start
-        a = load_tile(a_tile, m_inside, k_inside[None, :], EVEN_M, EVEN_K)
-        b = load_tile(b_tile, k_inside[:, None], n_inside, EVEN_K, EVEN_N)
-        accumulator = tl.dot(a, b, accumulator, max_num_imprecise_acc=IMPRECISE_TERMS, out_dtype=ACCUMULATOR)
-        a_tile += BLOCK_K * stride_ak
-        b_tile += BLOCK_K * stride_bk
-
-    c = scaled(accumulator, scale_a_ptr, scale_b_ptr, batch, tile_m * BLOCK_M, tile_n * BLOCK_N, M, N, SCALING)
-    c_tile = c_ptr + batch * stride_c_batch + m[:, None] * stride_cm + n[None, :]
-    tl.store(c_tile, c.to(c_ptr.dtype.element_ty), mask=m_inside & n_inside)
-
 
 AMPERE: Final[tuple[Tile, ...]] = (
     (128, 256, 64, 8, 4),
@@ -150,11 +75,11 @@ ALIGNMENT: Final = 16
 def supports(problem: Problem, device: Device) -> str | None:
     """Why not, in one line; None when it can."""
     out_formats = ("int32",) if problem.dtype == "int8" else FP8_OUT_FORMATS
-    refusal = format_refusal(problem, FORMATS, out_formats) or machine_refusal(problem, device)
+    refusal = (
+        machine_refusal(problem, device) or format_refusal(problem, FORMATS, out_formats) or layout_refusal(problem)
+    )
     if refusal is not None:
         return refusal
-    if problem.layout != "nt":
-        return f"{problem.dtype} is multiplied only where both operands are contiguous along K: choose layout nt"
     if device.kind == "cuda" and problem.dtype != "int8" and (device.capability or (0, 0)) < (8, 9):
         return f"{device.name} has no fp8 tensor cores, which came with compute capability 8.9: choose int8 or bf16"
     return None
@@ -191,36 +116,5 @@ def _tiles(problem: Problem, device: Device) -> tuple[Tile, ...]:
     return BLACKWELL_FP8 if newer else AMPERE
 
 
-def calls(problem: Problem, operands: Operands, config: Config, device: Device) -> Sequence[KernelCall]:
-    """One launch of `tiled_8bit_gemm`: a program for each tile of each pair."""
-    a, b, out = operands.a, operands.b, operands.out
-    (a_batch, *a_strides), (b_batch, *b_strides), (c_batch, c_row, _) = (
-        t.stride() if len(t.stride()) == 3 else (0, *t.stride()) for t in (a, b, out)
-    )
-    meta: dict[str, Any] = dict(config)
-    fast = bool(meta.pop("fast_accumulation", True))
-    block_m, block_n, block_k = (int(config[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
-    meta |= {
-        "EVEN_M": problem.m % block_m == 0,
-        "EVEN_N": problem.n % block_n == 0,
-        "EVEN_K": problem.k % block_k == 0,
-        "SCALING": _scaling(operands),
-        "ACCUMULATOR": tl.int32 if problem.dtype == "int8" else tl.float32,
-        "IMPRECISE_TERMS": None if fast else min(PROMOTION_INTERVAL, block_k),
-        "enable_fp_fusion": True,  # Triton 3.10 changes the default, and 3.9 warns of it
-    }
-    sizes = (problem.m, problem.n, problem.k)
-    strides = (a_batch, *a_strides, b_batch, *b_strides, c_batch, c_row)
-    positional = (a, b, out, operands.scale_a, operands.scale_b, *sizes, *strides)
-    return (KernelCall(tiled_8bit_gemm, (tile_count(problem, block_m, block_n),), positional, meta),)
-
-
-def _scaling(operands: Operands) -> str:
-    if operands.scale_a is None:
-        return "none"
-    return "tensor" if len(operands.scale_a.shape) == 1 else "row"
-
-
-def prepare(problem: Problem, config: Config, device: Device) -> Launch:
-    """A launcher on the current CUDA device and stream; the first launch compiles, a second or so."""
-    return launcher(calls, problem, config, device)
+calls: Final = triton_tiled.calls
+prepare: Final = triton_tiled.prepare

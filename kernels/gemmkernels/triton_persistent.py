@@ -22,8 +22,17 @@ from gemmkernels.backend import Config, Device, Launch, Operands
 from gemmkernels.problem import DTYPE_BYTES, Problem
 from gemmkernels.tile_order import best_group_m
 from gemmkernels.tiling import BARRIER_BYTES, TILE_NAMES, Tile, estimated_work, operand_buffer_bytes, tile_count
-from gemmkernels.triton_call import KernelCall, format_refusal, launcher, machine_refusal
-from gemmkernels.triton_tiles import grouped_tile
+from gemmkernels.triton_call import (
+    KernelCall,
+    format_refusal,
+    imprecise_terms,
+    launcher,
+    layout_refusal,
+    machine_refusal,
+    scaling_of,
+    tma_refusal,
+)
+from gemmkernels.triton_tiles import grouped_tile, scaled
 
 SUMMARY = "Triton, one program an SM, operands by TMA descriptors: sm_90 and later"
 
@@ -50,21 +59,6 @@ def store_block(descriptor, batch, row, column, block, BATCHED: tl.constexpr):  
         descriptor.store([batch, row, column], block.reshape(1, block.shape[0], block.shape[1]))
     else:
         descriptor.store([row, column], block)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def scaled(accumulator, scale_a_ptr, scale_b_ptr, batch, m, n, M, N, SCALING: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The accumulator times the dequantisation factors: one a tensor, or one a row of A and a column of B, or none."""
-    if SCALING == "tensor":
-        return accumulator * (tl.load(scale_a_ptr) * tl.load(scale_b_ptr))
-    elif SCALING == "row":
-        rows = m + tl.arange(0, accumulator.shape[0])
-        columns = n + tl.arange(0, accumulator.shape[1])
-        scale_a = tl.load(scale_a_ptr + batch * M + rows, mask=rows < M, other=0.0)
-        scale_b = tl.load(scale_b_ptr + batch * N + columns, mask=columns < N, other=0.0)
-        return accumulator * scale_a[:, None] * scale_b[None, :]
-    else:
-        return accumulator
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -164,57 +158,40 @@ PROMOTED: Final[tuple[Candidate, ...]] = (
 for 128x256 tiles spill, for 256x128 ones do not."""
 
 BLOCK_K_BYTES: Final = 128
-TMA_ALIGNMENT_BYTES: Final = 16
 
 
 def supports(problem: Problem, device: Device) -> str | None:
     """Why not, in one line; None when it can."""
     out_formats = ("int32",) if problem.dtype == "int8" else OUT_FORMATS
-    refusal = format_refusal(problem, FORMATS, out_formats) or machine_refusal(problem, device)
-    if refusal:
-        return refusal
-    if device.kind == "cuda" and (device.capability or (0, 0)) < (9, 0):
-        return (
-            f"{device.name} has no TMA, which came with compute capability 9.0, and descriptors become unpipelined "
-            "pointer code there: choose triton-tiled"
-        )
-    if DTYPE_BYTES[problem.dtype] == 1 and problem.layout != "nt":
-        return f"{problem.dtype} is multiplied only where both operands are contiguous along K: choose layout nt"
-    return _misaligned_rows(problem)
-
-
-def _misaligned_rows(problem: Problem) -> str | None:
-    for name, stored, dtype in zip("ABC", _stored_shapes(problem), _dtypes(problem), strict=True):
-        row_bytes = stored[-1] * DTYPE_BYTES[dtype]
-        if row_bytes % TMA_ALIGNMENT_BYTES:
-            return f"{name}'s rows of {row_bytes} bytes are no multiples of the 16 that TMA needs: choose triton-tiled"
-    return None
-
-
-def _stored_shapes(problem: Problem) -> tuple[tuple[int, int], ...]:
-    """Rows and columns of A, B and C as they lie in memory."""
-    a, b = (problem.m, problem.k), (problem.k, problem.n)
     return (
-        a[::-1] if problem.layout[0] == "t" else a,
-        b[::-1] if problem.layout[1] == "t" else b,
-        (problem.m, problem.n),
+        machine_refusal(problem, device)
+        or _hardware_refusal(device)
+        or format_refusal(problem, FORMATS, out_formats)
+        or layout_refusal(problem)
+        or tma_refusal(problem)
     )
 
 
-def _dtypes(problem: Problem) -> tuple[str, str, str]:
-    return problem.dtype, problem.dtype, problem.out_dtype
+def _hardware_refusal(device: Device) -> str | None:
+    if device.kind == "cpu" or (device.capability or (0, 0)) >= (9, 0):
+        return None
+    return (
+        f"{device.name} has no TMA, which came with compute capability 9.0, and descriptors become unpipelined "
+        "pointer code there: choose triton-tiled or triton-tiled-8bit"
+    )
 
 
-def configs(problem: Problem, device: Device) -> Sequence[Config]:
+def configs(problem: Problem, device: Device, fast_accumulation: bool = False) -> Sequence[Config]:
     """Tiles that fit the device's shared memory, in the order of `estimated_work`: the first is the default.
 
     NUM_SMS is the number of programs: fewer than the device's SMs spends less power where memory is the limit.
     fast_accumulation: whether Hopper may sum all fp8 products in its tensor cores, which keep about 13 fraction bits.
     """
     fp8 = problem.dtype.startswith("fp8")
+    promoted = fp8 and device.capability == (9, 0) and not fast_accumulation
     block_k = BLOCK_K_BYTES // DTYPE_BYTES[problem.dtype]
     fitting = []
-    for block_m, block_n, _, warps, stages, subtile in PROMOTED if fp8 and device.capability == (9, 0) else CANDIDATES:
+    for block_m, block_n, _, warps, stages, subtile in PROMOTED if promoted else CANDIDATES:
         tile = (block_m, block_n, block_k, warps, stages)
         # An interpreter has no shared memory to run out of.
         if device.kind == "cpu" or shared_bytes(problem, device, tile, subtile) <= device.shared_memory_bytes:
@@ -226,7 +203,7 @@ def configs(problem: Problem, device: Device) -> Sequence[Config]:
             EPILOGUE_SUBTILE=subtile,
             GROUP_M=best_group_m(problem, device, tile[0], tile[1]),
             NUM_SMS=max(1, device.sm_count),
-            **({"fast_accumulation": False} if fp8 else {}),
+            **({"fast_accumulation": fast_accumulation} if fp8 else {}),
         )
         for tile, subtile in fitting
     ]
@@ -253,9 +230,9 @@ def shared_bytes(problem: Problem, device: Device, tile: Tile, subtile: int) -> 
 
 def calls(problem: Problem, operands: Operands, config: Config, device: Device) -> Sequence[KernelCall]:
     """One launch of `persistent_gemm`: NUM_SMS programs, or one for each tile where there are fewer."""
-    meta: dict[str, Any] = dict(config)
-    programs = int(meta.pop("NUM_SMS"))
-    fast = bool(meta.pop("fast_accumulation", True))
+    meta: dict[str, Any] = {
+        name: value for name, value in config.items() if name not in ("NUM_SMS", "fast_accumulation")
+    }
     block_m, block_n, block_k, subtile = (
         int(config[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K", "EPILOGUE_SUBTILE")
     )
@@ -267,12 +244,12 @@ def calls(problem: Problem, operands: Operands, config: Config, device: Device) 
         "TRANSPOSED_A": transposed[0],
         "TRANSPOSED_B": transposed[1],
         "BATCHED": problem.batch > 1,
-        "SCALING": _scaling(operands),
+        "SCALING": scaling_of(operands),
         "ACCUMULATOR": tl.int32 if problem.dtype == "int8" else tl.float32,
-        "IMPRECISE_TERMS": None if fast else block_k,
+        "IMPRECISE_TERMS": imprecise_terms(config),
         "enable_fp_fusion": True,  # Triton 3.10 changes the default, and 3.9 warns of it
     }
-    grid = (min(programs, tile_count(problem, block_m, block_n)),)
+    grid = (min(int(config["NUM_SMS"]), tile_count(problem, block_m, block_n)),)
     sizes = (problem.m, problem.n, problem.k, problem.batch)
     positional = (a, b, c, operands.scale_a, operands.scale_b, *sizes)
     return (KernelCall(persistent_gemm, grid, positional, meta),)
@@ -285,12 +262,6 @@ def _descriptor(matrix: Any, transposed: bool, block: tuple[int, int]) -> Tensor
         for values in (matrix.shape, matrix.stride(), (1,) * (len(matrix.shape) - 2) + block)
     )
     return TensorDescriptor(matrix, shape, strides, sides)
-
-
-def _scaling(operands: Operands) -> str:
-    if operands.scale_a is None:
-        return "none"
-    return "tensor" if len(operands.scale_a.shape) == 1 else "row"
 
 
 def prepare(problem: Problem, config: Config, device: Device) -> Launch:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -23,10 +25,11 @@ from triton.runtime.jit import MockTensor
 
 from gemmkernels.backend import Config, Device, Launch, Operands
 from gemmkernels.problem import Problem
+from gemmkernels.tile_order import best_group_m
 from gemmkernels.tiling import TILE_NAMES, Tile, tile_cost, tile_count
-from gemmkernels.triton_call import KernelCall, format_refusal, machine_refusal
-from gemmkernels.triton_tiled import fitting_tiles
-from gemmkernels.triton_tiles import grouped_tile, load_tile
+from gemmkernels.triton_call import KernelCall, evenness, format_refusal, launcher, machine_refusal, strides_of
+from gemmkernels.triton_tiled import fitting_tiles, rows_are_aligned
+from gemmkernels.triton_tiles import grouped_tile, multiply_along_k
 
 SUMMARY = "Triton, K divided among programs, for outputs of few tiles: sm_80 and later"
 
@@ -86,28 +89,20 @@ def splitk_gemm(  # type: ignore[no-untyped-def]
     # Offsets are 64-bit: row times stride passes 2**31 in matrices that fit a GPU.
     m = tile_m.to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
     n = tile_n.to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
-    k = tl.arange(0, BLOCK_K)
-    m_inside = (m < M)[:, None]
-    n_inside = (n < N)[None, :]
-    first_k = first_step.to(tl.int64) * BLOCK_K + k
-    a_tile = a_ptr + batch * stride_a_batch + m[:, None] * stride_am + first_k[None, :] * stride_ak
-    b_tile = b_ptr + batch * stride_b_batch + first_k[:, None] * stride_bk + n[None, :] * stride_bn
-
-    accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    for step in range(first_step, end_step):
-        k_inside = k < K - step * BLOCK_K
-        a = load_tile(a_tile, m_inside, k_inside[None, :], EVEN_M, EVEN_K)
-        b = load_tile(b_tile, k_inside[:, None], n_inside, EVEN_K, EVEN_N)
-        accumulator = tl.dot(a, b, accumulator, input_precision=INPUT_PRECISION)
-        a_tile += BLOCK_K * stride_ak
-        b_tile += BLOCK_K * stride_bk
-
+    # fmt: off
+    accumulator = multiply_along_k(
+        a_ptr + batch * stride_a_batch, b_ptr + batch * stride_b_batch, m, n, first_step * BLOCK_K, end_step * BLOCK_K,
+        M, N, K, stride_am, stride_ak, stride_bk, stride_bn,
+        BLOCK_M, BLOCK_N, BLOCK_K, EVEN_M, EVEN_N, EVEN_K, INPUT_PRECISION, tl.float32, None,
+    )
+    # fmt: on
     target = target_ptr + part.to(tl.int64) * stride_target_split + batch * stride_target_batch
     target_tile = target + m[:, None] * stride_target_m + n[None, :] * stride_target_n
+    inside = (m < M)[:, None] & (n < N)[None, :]
     if ATOMIC:
-        tl.atomic_add(target_tile, accumulator, mask=m_inside & n_inside, sem="relaxed")
+        tl.atomic_add(target_tile, accumulator, mask=inside, sem="relaxed")
     else:
-        tl.store(target_tile, accumulator, mask=m_inside & n_inside)
+        tl.store(target_tile, accumulator, mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -143,11 +138,10 @@ def sum_parts(  # type: ignore[no-untyped-def]
 
 
 LARGEST_TILE: Final = 128 * 128
+LARGEST_UNALIGNED_TILE: Final = 64 * 128
+"""128x128 tiles whose operands pass through registers spill 40 bytes a thread on sm_80."""
 MIN_TENSOR_CORE_ROWS: Final = 64
 """Of a tile, for Hopper's and Blackwell's own instructions."""
-
-GROUP_M: Final = 8
-"""Fewer tiles than SMs are all under way at once, in whatever order."""
 
 MIN_STEPS: Final = 4
 """Steps along K that a part has at least: fewer do not fill the pipeline."""
@@ -163,7 +157,7 @@ REDUCTION_BLOCK: Final = 1024
 
 def supports(problem: Problem, device: Device) -> str | None:
     """Why not, in one line; None when it can."""
-    refusal = format_refusal(problem, FORMATS, OUT_FORMATS) or machine_refusal(problem, device)
+    refusal = machine_refusal(problem, device) or format_refusal(problem, FORMATS, OUT_FORMATS)
     if refusal is None and not configs(problem, device):
         return f"K = {problem.k} is too short to be divided: choose triton-tiled"
     return refusal
@@ -175,7 +169,7 @@ def configs(problem: Problem, device: Device) -> Sequence[Config]:
     Each with a workspace; the first also with atomics where C is fp32.
     """
     swap = problem.m < MIN_TENSOR_CORE_ROWS and _is_hopper_or_later(device)
-    rows_and_columns = Problem(problem.n, problem.m, problem.k, problem.batch) if swap else problem
+    rows_and_columns = replace(problem, m=problem.n, n=problem.m) if swap else problem
     candidates: dict[tuple[Tile, int], float] = {}
     for tile in _tiles(problem, device):
         tiles = tile_count(rows_and_columns, tile[0], tile[1])
@@ -188,7 +182,13 @@ def configs(problem: Problem, device: Device) -> Sequence[Config]:
             candidates[tile, 2] = _estimated_work(rows_and_columns, device, tile, 2)
     ordered = sorted(candidates, key=lambda candidate: candidates[candidate])
     found: list[Config] = [
-        dict(zip(TILE_NAMES, tile, strict=True), GROUP_M=GROUP_M, SPLIT_K=parts, SWAP_AB=swap, REDUCTION="workspace")
+        dict(
+            zip(TILE_NAMES, tile, strict=True),
+            GROUP_M=_best_group_m(rows_and_columns, device, tile, parts),
+            SPLIT_K=parts,
+            SWAP_AB=swap,
+            REDUCTION="workspace",
+        )
         for tile, parts in ordered
     ]
     if problem.out_dtype == "fp32":
@@ -206,12 +206,16 @@ def _estimated_work(problem: Problem, device: Device, tile: Tile, parts: int) ->
     return waves * depth * tile_cost(block_m, block_n) + reduction
 
 
+def _best_group_m(problem: Problem, device: Device, tile: Tile, parts: int) -> int:
+    """That of one part: the programs of a part follow each other."""
+    return best_group_m(replace(problem, k=math.ceil(problem.k / parts), out_dtype="fp32"), device, tile[0], tile[1])
+
+
 def _tiles(problem: Problem, device: Device) -> list[Tile]:
     """Those of `triton_tiled` that are not large, since K is divided where tiles are few."""
     least_rows = MIN_TENSOR_CORE_ROWS if _is_hopper_or_later(device) and problem.dtype != "fp32" else 1
-    return [
-        tile for tile in fitting_tiles(problem, device) if tile[0] >= least_rows and tile[0] * tile[1] <= LARGEST_TILE
-    ]
+    largest = LARGEST_TILE if rows_are_aligned(problem) else LARGEST_UNALIGNED_TILE
+    return [tile for tile in fitting_tiles(problem, device) if tile[0] >= least_rows and tile[0] * tile[1] <= largest]
 
 
 def _is_hopper_or_later(device: Device) -> bool:
@@ -226,7 +230,7 @@ def calls(
     workspace: fp32, of `workspace_elements`. Without one, the calls of a workspace reduction can only be compiled.
     """
     out = operands.out
-    c_batch, c_row, _ = _strides(out)
+    c_batch, c_row, _ = strides_of(out)
     if config["REDUCTION"] == "atomic":
         product = _product(problem, operands, config, out, (0, c_batch, c_row, 1))
         return (_sum(problem, out, out, parts=0), product)
@@ -242,7 +246,7 @@ def _sum(problem: Problem, workspace: Any, out: Any, parts: int) -> KernelCall:
     rows = REDUCTION_BLOCK // columns
     all_rows = problem.batch * problem.m
     blocks = math.ceil(all_rows / rows) * math.ceil(problem.n / columns)
-    c_batch, c_row, _ = _strides(out)
+    c_batch, c_row, _ = strides_of(out)
     positional = (workspace, out, all_rows, problem.m, problem.n, all_rows * problem.n, c_batch, c_row)
     meta = {"PARTS": parts, "ROWS": rows, "COLUMNS": columns, "enable_fp_fusion": True}
     return KernelCall(sum_parts, (blocks,), positional, meta)
@@ -253,7 +257,7 @@ def _product(
 ) -> KernelCall:
     """The launch of `splitk_gemm`, of C^T = B^T A^T where the configuration says so."""
     a, b = operands.a, operands.b
-    (a_batch, am, ak), (b_batch, bk, bn) = _strides(a), _strides(b)
+    (a_batch, am, ak), (b_batch, bk, bn) = strides_of(a), strides_of(b)
     split, batch, row, column = target_strides
     rows, columns = problem.m, problem.n
     if config["SWAP_AB"]:
@@ -262,11 +266,9 @@ def _product(
         row, column, rows, columns = column, row, columns, rows
     block_m, block_n, block_k = (int(config[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
     parts = int(config["SPLIT_K"])
-    meta = {name: value for name, value in config.items() if name not in ("SWAP_AB", "REDUCTION")}
+    meta: dict[str, Any] = {name: value for name, value in config.items() if name not in ("SWAP_AB", "REDUCTION")}
+    meta |= evenness((rows, columns, problem.k), (block_m, block_n, block_k))
     meta |= {
-        "EVEN_M": rows % block_m == 0,
-        "EVEN_N": columns % block_n == 0,
-        "EVEN_K": problem.k % block_k == 0,
         "INPUT_PRECISION": "ieee" if problem.dtype == "fp32" else "tf32",
         "ATOMIC": config["REDUCTION"] == "atomic",
         "enable_fp_fusion": True,  # Triton 3.10 changes the default, and 3.9 warns of it
@@ -275,12 +277,6 @@ def _product(
     strides = (a_batch, am, ak, b_batch, bk, bn, split, batch, row, column)
     positional = (a, b, target, rows, columns, problem.k, problem.batch, *strides)
     return KernelCall(splitk_gemm, (tiles * parts,), positional, meta)
-
-
-def _strides(matrix: Any) -> tuple[int, int, int]:
-    """Batch, row and column stride, in elements."""
-    batch, row, column = (0, *matrix.stride())[-3:]
-    return batch, row, column
 
 
 def workspace_elements(problem: Problem, config: Config) -> int:
@@ -295,9 +291,4 @@ def prepare(problem: Problem, config: Config, device: Device) -> Launch:
     Launches share the workspace: they follow each other on one stream.
     """
     workspace = torch.empty(workspace_elements(problem, config), dtype=torch.float32, device=device.torch_name)
-
-    def launch(operands: Operands) -> None:
-        for call in calls(problem, operands, config, device, workspace):
-            call.run()
-
-    return launch
+    return launcher(partial(calls, workspace=workspace), problem, config, device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import triton
 import triton.language as tl
@@ -17,9 +17,18 @@ import triton.language as tl
 from gemmkernels.backend import Config, Device, Launch, Operands
 from gemmkernels.problem import DTYPE_BYTES, Problem
 from gemmkernels.tile_order import best_group_m
-from gemmkernels.tiling import BARRIER_BYTES, TILE_NAMES, Tile, estimated_work, operand_buffer_bytes
-from gemmkernels.triton_call import KernelCall, format_refusal, launcher, machine_refusal
-from gemmkernels.triton_tiles import grouped_tile, load_tile
+from gemmkernels.tiling import BARRIER_BYTES, TILE_NAMES, Tile, estimated_work, operand_buffer_bytes, tile_count
+from gemmkernels.triton_call import (
+    KernelCall,
+    evenness,
+    format_refusal,
+    imprecise_terms,
+    launcher,
+    machine_refusal,
+    scaling_of,
+    strides_of,
+)
+from gemmkernels.triton_tiles import grouped_tile, multiply_along_k, scaled
 
 SUMMARY = "Triton, one program a tile of C, pointer tiles: sm_80 and later"
 
@@ -33,6 +42,9 @@ def tiled_gemm(  # type: ignore[no-untyped-def]
     a_ptr,
     b_ptr,
     c_ptr,
+    # Pointers: fp32 factors, contiguous; None without SCALING.
+    scale_a_ptr,
+    scale_b_ptr,
     # Sizes.
     M,
     N,
@@ -54,9 +66,12 @@ def tiled_gemm(  # type: ignore[no-untyped-def]
     EVEN_M: tl.constexpr,
     EVEN_N: tl.constexpr,
     EVEN_K: tl.constexpr,
+    SCALING: tl.constexpr,
     INPUT_PRECISION: tl.constexpr,
+    ACCUMULATOR: tl.constexpr,
+    IMPRECISE_TERMS: tl.constexpr,
 ):
-    """C = A @ B, accumulated in fp32, for one tile of one pair of the batch."""
+    """C = A @ B, times the scales of 8-bit formats, for one tile of one pair of the batch."""
     # Which tile. Batches follow each other on the first grid axis, which alone is not limited to 65535.
     tiles_m = tl.cdiv(M, BLOCK_M)
     tiles_n = tl.cdiv(N, BLOCK_N)
@@ -68,23 +83,16 @@ def tiled_gemm(  # type: ignore[no-untyped-def]
     # Offsets are 64-bit: row times stride passes 2**31 in matrices that fit a GPU.
     m = tile_m.to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
     n = tile_n.to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
-    k = tl.arange(0, BLOCK_K)
-    m_inside = (m < M)[:, None]
-    n_inside = (n < N)[None, :]
-    a_tile = a_ptr + batch * stride_a_batch + m[:, None] * stride_am + k[None, :].to(tl.int64) * stride_ak
-    b_tile = b_ptr + batch * stride_b_batch + k[:, None].to(tl.int64) * stride_bk + n[None, :] * stride_bn
-
-    accumulator = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    for k_start in range(0, K, BLOCK_K):
-        k_inside = k < K - k_start
-        a = load_tile(a_tile, m_inside, k_inside[None, :], EVEN_M, EVEN_K)
-        b = load_tile(b_tile, k_inside[:, None], n_inside, EVEN_K, EVEN_N)
-        accumulator = tl.dot(a, b, accumulator, input_precision=INPUT_PRECISION)
-        a_tile += BLOCK_K * stride_ak
-        b_tile += BLOCK_K * stride_bk
-
+    # fmt: off
+    accumulator = multiply_along_k(
+        a_ptr + batch * stride_a_batch, b_ptr + batch * stride_b_batch, m, n, 0, K, M, N, K,
+        stride_am, stride_ak, stride_bk, stride_bn,
+        BLOCK_M, BLOCK_N, BLOCK_K, EVEN_M, EVEN_N, EVEN_K, INPUT_PRECISION, ACCUMULATOR, IMPRECISE_TERMS,
+    )
+    # fmt: on
+    c = scaled(accumulator, scale_a_ptr, scale_b_ptr, batch, tile_m * BLOCK_M, tile_n * BLOCK_N, M, N, SCALING)
     c_tile = c_ptr + batch * stride_c_batch + m[:, None] * stride_cm + n[None, :]
-    tl.store(c_tile, accumulator.to(c_ptr.dtype.element_ty), mask=m_inside & n_inside)
+    tl.store(c_tile, c.to(c_ptr.dtype.element_ty), mask=(m < M)[:, None] & (n < N)[None, :])
 
 
 AMPERE_16BIT: Final[tuple[Tile, ...]] = (
@@ -130,6 +138,9 @@ TF32: Final[tuple[Tile, ...]] = (
     (16, 64, 32, 4, 5),
     (64, 16, 32, 4, 5),
 )
+BLACKWELL_TF32: Final[tuple[Tile, ...]] = tuple(tile for tile in TF32 if tile[:2] != (256, 128))
+"""256x128 tiles spill 144 bytes a thread where an operand, not contiguous along K, is turned round in registers."""
+
 FP32: Final[tuple[Tile, ...]] = (
     (128, 128, 16, 8, 3),
     (128, 64, 16, 8, 3),
@@ -163,7 +174,7 @@ ALIGNMENT: Final = 16
 
 def supports(problem: Problem, device: Device) -> str | None:
     """Why not, in one line; None when it can."""
-    return format_refusal(problem, FORMATS, OUT_FORMATS) or machine_refusal(problem, device)
+    return machine_refusal(problem, device) or format_refusal(problem, FORMATS, OUT_FORMATS)
 
 
 def configs(problem: Problem, device: Device) -> Sequence[Config]:
@@ -192,34 +203,40 @@ def shared_bytes(tile: Tile, element_bytes: int) -> int:
 
 
 def _tiles(problem: Problem, device: Device) -> tuple[Tile, ...]:
+    capability = device.capability or (0, 0)
+    if not rows_are_aligned(problem):
+        return UNALIGNED_32BIT if DTYPE_BYTES[problem.dtype] == 4 else UNALIGNED_16BIT
+    if problem.dtype == "fp32":
+        return FP32
+    if problem.dtype == "tf32":
+        return TF32 if capability < (10, 0) else BLACKWELL_TF32
+    return AMPERE_16BIT if capability < (9, 0) else HOPPER_16BIT
+
+
+def rows_are_aligned(problem: Problem) -> bool:
+    """Whether the rows of A and B in memory are known to start at multiples of 16 bytes."""
     a_row = problem.m if problem.layout[0] == "t" else problem.k
     b_row = problem.k if problem.layout[1] == "t" else problem.n
-    if a_row % ALIGNMENT or b_row % ALIGNMENT:
-        return UNALIGNED_32BIT if DTYPE_BYTES[problem.dtype] == 4 else UNALIGNED_16BIT
-    if DTYPE_BYTES[problem.dtype] == 4:
-        return FP32 if problem.dtype == "fp32" else TF32
-    return AMPERE_16BIT if (device.capability or (0, 0)) < (9, 0) else HOPPER_16BIT
+    return a_row % ALIGNMENT == 0 == b_row % ALIGNMENT
 
 
 def calls(problem: Problem, operands: Operands, config: Config, device: Device) -> Sequence[KernelCall]:
     """One launch of `tiled_gemm`: a program for each tile of each pair."""
-    a, b, out = operands.a, operands.b, operands.out
-    (a_batch, *a_strides), (b_batch, *b_strides), (c_batch, c_row, _) = (
-        t.stride() if len(t.stride()) == 3 else (0, *t.stride()) for t in (a, b, out)
-    )
+    a_strides, b_strides, (c_batch, c_row, _) = (strides_of(t) for t in (operands.a, operands.b, operands.out))
     block_m, block_n, block_k = (int(config[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
-    tiles = math.ceil(problem.m / block_m) * math.ceil(problem.n / block_n)
     sizes = (problem.m, problem.n, problem.k)
-    meta = dict(
-        config,
-        EVEN_M=problem.m % block_m == 0,
-        EVEN_N=problem.n % block_n == 0,
-        EVEN_K=problem.k % block_k == 0,
-        INPUT_PRECISION="ieee" if problem.dtype == "fp32" else "tf32",
-        enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
-    )
-    strides = (a_batch, *a_strides, b_batch, *b_strides, c_batch, c_row)
-    return (KernelCall(tiled_gemm, (tiles * problem.batch,), (a, b, out, *sizes, *strides), meta),)
+    meta: dict[str, Any] = {name: value for name, value in config.items() if name != "fast_accumulation"}
+    meta |= evenness(sizes, (block_m, block_n, block_k))
+    meta |= {
+        "SCALING": scaling_of(operands),
+        "INPUT_PRECISION": "ieee" if problem.dtype == "fp32" else "tf32",
+        "ACCUMULATOR": tl.int32 if problem.dtype == "int8" else tl.float32,
+        "IMPRECISE_TERMS": imprecise_terms(config),
+        "enable_fp_fusion": True,  # Triton 3.10 changes the default, and 3.9 warns of it
+    }
+    pointers = (operands.a, operands.b, operands.out, operands.scale_a, operands.scale_b)
+    positional = (*pointers, *sizes, *a_strides, *b_strides, c_batch, c_row)
+    return (KernelCall(tiled_gemm, (tile_count(problem, block_m, block_n),), positional, meta),)
 
 
 def prepare(problem: Problem, config: Config, device: Device) -> Launch:

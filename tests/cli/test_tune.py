@@ -61,7 +61,7 @@ def tuned(folder: Path) -> Tuned:
     scenario = _scenario(folder)
     done = flopwatt(
         "tune", "--simulate", scenario, "--shape", SHAPE, "--backend", "triton-tiled", "--objective", "energy",
-        "--candidates", "5", cwd=folder, timeout=280,
+        "--candidates", "8", cwd=folder, timeout=280,
     )  # fmt: skip
     return Tuned(done, folder, scenario, folder / "data" / "flopwatt" / "tuning.json")
 
@@ -80,9 +80,9 @@ def test_the_best_configuration_is_found_stored_and_shown(tuned: Tuned) -> None:
     saved = 1 - evidence.winner.energy_j.value / evidence.default.energy_j.value
     assert 0.05 < saved < 0.3
     assert f"{saved * 100:.1f} %" in tuned.done.stdout
-    assert (evidence.tried.candidates, evidence.tried.compiled, evidence.tried.failed) == (7, 7, 0)
-    assert evidence.tried.measured == 5
-    assert "7 of 7 candidates compiled; 5 to measure" in tuned.done.stderr
+    assert (evidence.tried.candidates, evidence.tried.compiled, evidence.tried.failed) == (9, 9, 0)
+    assert evidence.tried.measured == 8
+    assert "9 of 9 candidates compiled; 8 to measure" in tuned.done.stderr
     assert tuned.done.stdout.rstrip().endswith(str(tuned.store))
 
 
@@ -91,10 +91,10 @@ def test_the_evidence_is_a_run_file_beside_the_store(tuned: Tuned) -> None:
     (path,) = tuned.store.parent.glob("tuning-simulated-*.jsonl")
     run = read(path)
     assert run.header.id == entry.evidence.run_id
-    assert [record.case.regime for record in run.records] == ["sustained"] * 5
+    assert [record.case.regime for record in run.records] == ["sustained"] * 8
     assert {record.case.effort for record in run.records} == {"fast"}
-    assert len({json.dumps(record.case.config) for record in run.records}) == 5
-    assert any("7 of 7 candidates compiled" in event.message for event in run.events)
+    assert len({json.dumps(record.case.config) for record in run.records}) == 8
+    assert any("9 of 9 candidates compiled" in event.message for event in run.events)
     assert not any(use.headline for record in run.records for use in record.uses)
 
 

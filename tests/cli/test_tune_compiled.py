@@ -15,6 +15,7 @@ from flopwatt.commands import compiled
 from flopwatt.commands.compiled import Row, compiled_rows, markdown
 from flopwatt.measurement.tuning import Wish, jobs
 from flopwatt.measurement.tuning_compile import Resources
+from gemmkernels import triton_tiled
 from gemmkernels.compile_ahead import DEVICES
 from gemmkernels.problem import Problem
 
@@ -41,7 +42,10 @@ def test_a_row_names_resources_and_instructions():
 
 def test_configurations_that_differ_in_tile_order_alone_are_one_row():
     problems = [Problem(*shape, layout="nt") for shape in compiled.SHAPES]
-    found = jobs([Wish(problem, "triton-tiled") for problem in problems], DEVICES[90])
+    found = jobs(
+        [(Wish(problem, "triton-tiled"), triton_tiled.configs(problem, DEVICES[90])) for problem in problems],
+        DEVICES[90],
+    )
     once = list(compiled._once(found))
     tiles = [
         (problem.dtype, *(value for name, value in job.config.items() if name != "GROUP_M"))
@@ -62,7 +66,8 @@ def test_the_committed_table_is_what_the_compiler_says(capability: int):
     if f"triton {triton.__version__};" not in page:
         pytest.skip(f"kernels/COMPILED.md was made with another triton than {triton.__version__}")
     wish = Wish(Problem(8192, 8192, 8192, layout="nt"), "triton-tiled")
-    rows = list(compiled_rows(jobs([wish], DEVICES[capability], opcodes=True)[:3], Console(stderr=True)))
+    configs = triton_tiled.configs(wish.problem, DEVICES[capability])[:3]
+    rows = list(compiled_rows(jobs([(wish, configs)], DEVICES[capability], opcodes=True), Console(stderr=True)))
     assert len(rows) == 3
     for row in rows:
         assert f"| {' | '.join(compiled._cells(row))} |" in page

@@ -221,7 +221,10 @@ def test_refusals_say_why_and_what_instead(monkeypatch: pytest.MonkeyPatch):
     assert "choose backend torch" in refusal(even, CPU)
     assert "NVIDIA A100-SXM4-80GB has no wgmma" in refusal(even, DEVICES[80])
     assert "NVIDIA B200 has no wgmma" in refusal(even, DEVICES[100])
-    assert "no tf32" in refusal(Problem(64, 64, 64, dtype="tf32"))
+    assert "only: choose triton-tiled" in refusal(Problem(64, 64, 64, dtype="tf32"))
+    assert "only: choose triton-tiled-8bit" in refusal(Problem(64, 64, 64, dtype="int8", layout="nt"))
+    fp8 = Problem(64, 64, 24, dtype="fp8_e4m3", layout="nt")
+    assert refusal(fp8) == "A's rows of 24 bytes are no multiples of the 16 that TMA needs: choose triton-tiled-8bit"
     assert "no int32" in refusal(Problem(64, 64, 64, out_dtype="int32"))
     assert "choose layout nt" in refusal(Problem(64, 64, 64, dtype="fp8_e4m3", layout="nn"))
     assert "triton-persistent for a batch" in refusal(Problem(64, 64, 64, batch=2))
@@ -310,6 +313,7 @@ def _assert_sound(problem: Problem, config: Config) -> None:
     assert (compiled.instructions("FADD") > 0) == promoted
     assert compiled.instructions("LDG") == 0 or problem.scaling is not None or problem.dtype == "fp8_e4m3"
     assert compiled.stack_bytes == 0
+    assert compiled.scratch_bytes == 0, "a launch would allocate"
     # 12 warps: what each has before registers are handed over.
     assert compiled.registers == 168
     tiles = gluon_persistent.TILES + gluon_persistent.PROMOTED_TILES

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from gemmkernels.backend import Device
+from gemmkernels.backend import Device, load
 from gemmkernels.problem import Problem
 from gemmkernels.tile_order import (
     GROUP_CHOICES,
     TileGrid,
     best_group_m,
+    group_ms,
     grouped,
     predicted_bytes,
     simulated_bytes,
@@ -32,6 +33,14 @@ TRAINING_SHAPES = (
     Problem(8192, 8192, 3584),
     Problem(2048, 6144, 12288),
     Problem(12288, 2048, 6144),
+)
+TILED_BACKENDS = (
+    "triton-tiled",
+    "triton-tiled-8bit",
+    "triton-persistent",
+    "triton-persistent-fast",
+    "gluon-persistent",
+    "gluon-persistent-fast",
 )
 TILES = ((128, 256), (128, 128))
 
@@ -131,7 +140,43 @@ def test_the_order_follows_the_tile_and_the_problem(problem: Problem, tile: tupl
 
 
 def test_a_device_without_figures_gets_the_customary_order():
-    assert best_group_m(Problem(4096, 4096, 4096), Device("cpu", "a CPU"), 128, 128) == 8
+    assert group_ms(Problem(4096, 4096, 4096), Device("cpu", "a CPU"), 128, 128) == (8,)
+
+
+def test_orders_are_ranked_by_their_traffic_each_of_its_own():
+    """A large square problem moves least in groups of 16, then of 32; one that fits in L2 as much in any order."""
+    assert group_ms(Problem(16384, 16384, 4096), H100, 128, 256)[:3] == (16, 32, 8)
+    grid = TileGrid.of(Problem(16384, 16384, 4096), 128, 256, 132)
+    moved = [
+        sum(predicted_bytes(grid, group_m, size) for size in (H100.l2_bytes, H100.l2_bytes // 2))
+        for group_m in group_ms(Problem(16384, 16384, 4096), H100, 128, 256)
+    ]
+    assert moved == sorted(set(moved))
+    assert group_ms(Problem(1024, 1024, 1024), H100, 128, 256) == (1,)
+
+
+@pytest.mark.parametrize("backend", TILED_BACKENDS)
+@pytest.mark.parametrize("shape", [(8192, 8192, 8192), (16384, 16384, 4096), (2048, 6144, 12288)])
+def test_every_shipped_configuration_walks_its_tiles_in_the_best_order(backend: str, shape: tuple[int, int, int]):
+    pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
+    dtype = "fp8_e4m3" if backend.endswith(("8bit", "fast")) else "bf16"
+    problem = Problem(*shape, dtype=dtype, layout="nt")
+    candidates = load(backend).configs(problem, H100)
+    assert len(candidates) >= 5
+    for config in candidates:
+        expected = best_group_m(problem, H100, int(config["BLOCK_M"]), int(config["BLOCK_N"]))
+        assert config["GROUP_M"] == expected, config
+
+
+def test_parts_of_a_split_k_are_ordered_each_for_itself():
+    """Swapped, A's rows are B's columns; a part reads its share of K alone and writes fp32."""
+    pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
+    for problem in (Problem(8192, 8192, 8192), Problem(16, 8192, 16384)):
+        for config in load("triton-splitk").configs(problem, H100):
+            rows, columns = (problem.n, problem.m) if config["SWAP_AB"] else (problem.m, problem.n)
+            part = Problem(rows, columns, -(-problem.k // int(config["SPLIT_K"])), out_dtype="fp32")
+            block_m, block_n = int(config["BLOCK_M"]), int(config["BLOCK_N"])
+            assert config["GROUP_M"] == best_group_m(part, H100, block_m, block_n)
 
 
 def test_choosing_costs_no_time_worth_counting():

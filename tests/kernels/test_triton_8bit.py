@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
 from compiling import DEVICES, Compiled, absent_operands, compile_first
-from interpreting import interpret
+from interpreting import Interpreted, Interpreter
 
 from gemmkernels import triton_8bit
 from gemmkernels.backend import Config, Device
@@ -51,13 +51,13 @@ INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
 
 
 @pytest.fixture(scope="module")
-def interpreted() -> dict[str, dict]:
-    """Results of all `INTERPRETED` cases, from one process that has Triton interpret."""
-    return interpret("triton-tiled-8bit", INTERPRETED)
+def interpreted(interpreter: Interpreter) -> Interpreted:
+    """Results of `INTERPRETED`, from a process that has Triton interpret."""
+    return Interpreted(interpreter, "triton-tiled-8bit", INTERPRETED, {})
 
 
 @pytest.mark.parametrize("name", INTERPRETED)
-def test_the_interpreted_kernel_is_right(interpreted: dict[str, dict], name: str):
+def test_the_interpreted_kernel_is_right(interpreted: Interpreted, name: str):
     found = interpreted[name]
     assert found["refusal"] is None
     assert found["error"] <= found["bound"]
@@ -65,7 +65,7 @@ def test_the_interpreted_kernel_is_right(interpreted: dict[str, dict], name: str
         assert found["error"] == 0.0
 
 
-def test_fp8_into_fp32_is_as_good_as_fp32_sums(interpreted: dict[str, dict]):
+def test_fp8_into_fp32_is_as_good_as_fp32_sums(interpreted: Interpreted):
     """The interpreter sums in fp32, so only a wrong scale could show here."""
     assert interpreted["fp8 into fp32"]["error"] < 1e-6
 
@@ -76,7 +76,7 @@ def test_fp8_into_fp32_is_as_good_as_fp32_sums(interpreted: dict[str, dict]):
         (fp8(64, 64, 64), DEVICES[80], "no fp8 tensor cores"),
         (fp8(64, 64, 64), Device("cuda", "Tesla T4", 0, (7, 5)), "8.0"),
         (fp8(64, 64, 64), Device("cpu", "a CPU"), "TRITON_INTERPRET=1"),
-        (Problem(64, 64, 64), DEVICES[90], "no bf16"),
+        (Problem(64, 64, 64), DEVICES[90], "fp8_e4m3, fp8_e5m2, int8 only: choose triton-tiled"),
         (Problem(64, 64, 64, dtype="int8", layout="nn"), DEVICES[90], "layout nt"),
         (Problem(64, 64, 64, dtype="fp8_e4m3", layout="tn", scaling="row"), DEVICES[90], "layout nt"),
         (Problem(64, 64, 64, dtype="int8", layout="nt", out_dtype="bf16"), DEVICES[90], "no bf16"),
@@ -161,6 +161,7 @@ def _assert_sound(compiled: Compiled, problem: Problem, config: Config, capabili
     assert {name: compiled.instructions(name) for name in others} == dict.fromkeys(others, 0)
     assert compiled.shared_bytes <= triton_8bit.shared_bytes(_tile(config))  # type: ignore[arg-type]
     assert compiled.stack_bytes == 0, (problem.shape, config)
+    assert compiled.scratch_bytes == 0, "a launch would allocate"
     asynchronous = problem.k % 16 == 0
     assert (compiled.instructions("LDGSTS") > 0) == asynchronous
 

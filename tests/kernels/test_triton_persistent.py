@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
 from compiling import DEVICES, Compiled, absent_operands, compile_first
-from interpreting import interpret
+from interpreting import Interpreted, Interpreter
 
 from gemmkernels import triton_persistent
 from gemmkernels.backend import Config, Device
@@ -62,13 +62,13 @@ INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
 
 
 @pytest.fixture(scope="module")
-def interpreted() -> dict[str, dict]:
-    """Results of all `INTERPRETED` cases, from one process that has Triton interpret."""
-    return interpret("triton-persistent", INTERPRETED)
+def interpreted(interpreter: Interpreter) -> Interpreted:
+    """Results of `INTERPRETED`, from a process that has Triton interpret."""
+    return Interpreted(interpreter, "triton-persistent", INTERPRETED, {})
 
 
 @pytest.mark.parametrize("name", INTERPRETED)
-def test_the_interpreted_kernel_is_right(interpreted: dict[str, dict], name: str):
+def test_the_interpreted_kernel_is_right(interpreted: Interpreted, name: str):
     found = interpreted[name]
     assert found["error"] <= found["bound"]
 
@@ -76,9 +76,11 @@ def test_the_interpreted_kernel_is_right(interpreted: dict[str, dict], name: str
 def test_refusals_say_why_and_what_instead(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     bf16 = Problem(64, 64, 64)
-    assert "unpipelined pointer code there: choose triton-tiled" in str(triton_persistent.supports(bf16, DEVICES[80]))
+    assert "unpipelined pointer code there: choose triton-tiled or" in str(
+        triton_persistent.supports(bf16, DEVICES[80])
+    )
     assert "TRITON_INTERPRET=1" in str(triton_persistent.supports(bf16, Device("cpu", "a CPU")))
-    assert "no fp32" in str(triton_persistent.supports(Problem(8, 8, 8, dtype="fp32"), DEVICES[90]))
+    assert "only: choose triton-tiled" in str(triton_persistent.supports(Problem(8, 8, 8, dtype="fp32"), DEVICES[90]))
     assert "no bf16" in str(
         triton_persistent.supports(Problem(16, 16, 16, dtype="int8", out_dtype="bf16"), DEVICES[90])
     )
@@ -103,7 +105,12 @@ def test_refusals_say_why_and_what_instead(monkeypatch: pytest.MonkeyPatch):
 )
 def test_rows_that_tma_cannot_address_are_refused(problem: Problem, refused: str | None):
     reason = triton_persistent.supports(problem, DEVICES[90])
-    assert reason is None if refused is None else refused in str(reason) and "choose triton-tiled" in str(reason)
+    if refused is None:
+        assert reason is None
+    else:
+        other = "triton-tiled-8bit" if problem.dtype == "fp8_e4m3" else "triton-tiled"
+        assert refused in str(reason)
+        assert str(reason).endswith(f"choose {other}")
 
 
 def _tile(config: Config) -> tuple[int, ...]:
@@ -158,6 +165,7 @@ def _assert_sound(problem: Problem, config: Config, capability: int) -> Compiled
     compiled = compile_first(triton_persistent.calls, problem, config, capability)
     what = (capability, problem, config, compiled.registers, compiled.stack_bytes, compiled.shared_bytes)
     assert compiled.stack_bytes == 0, what
+    assert compiled.scratch_bytes == 0, "a launch would allocate"
     assert compiled.instructions(_multiplier(problem, capability)) > 0, what
     assert compiled.instructions("HMMA") == 0, what
     assert compiled.instructions("UTMALDG") > 0, "operands are copied by TMA"

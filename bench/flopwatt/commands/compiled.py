@@ -59,9 +59,10 @@ COLUMNS: Final = (
 
 PREAMBLE: Final = """# What the kernels compile to
 
-Made by `make compiled` with triton {triton}; no GPU is needed. Every configuration that ships, for a GPU of each
-target, where its shared memory fits by formula: registers and bytes of stack a thread, where spilled registers go
-(above {spill} the tuner drops a configuration), shared memory a block, and the instructions that multiply and copy.
+Made by `make compiled` with triton {triton}; no GPU is needed, but five to ten minutes of processor time. Every
+configuration that ships, for a GPU of each target, where its shared memory fits by formula: registers and bytes of
+stack a thread, shared memory a block, and the instructions that multiply and copy. Stack is where spilled registers go:
+above {spill} bytes the tuner drops a configuration; what is below lies outside every loop, a value put aside once.
 Layout `nt`; fp16 is as bf16, fp8_e5m2 as fp8_e4m3. What follows the shape, tile order and splits of K, is that of the
 first shape that a configuration is a candidate for. A configuration that the compiler refuses says so.
 """
@@ -88,12 +89,14 @@ def compile_only(tuning: Tuning, targets: Sequence[str], format: str, console: C
     todo: list[Job] = []
     defaults: set[tuple[str, str, str]] = set()
     for device in devices:
-        asked = [wish for wish in _wishes(tuning, device) if refusal(wish, device) is None]
+        asked = [
+            (wish, load(wish.backend).configs(wish.problem, device))
+            for wish in _wishes(tuning, device)
+            if refusal(wish, device) is None
+        ]
         found = jobs(asked, device, opcodes=True)
         todo += found if _of_a_suite(tuning) else _once(found)
-        for wish in asked:
-            config = load(wish.backend).configs(wish.problem, device)[0]
-            defaults.add((wish.backend, _target(device), config_text(config)))
+        defaults |= {(wish.backend, _target(device), config_text(configs[0])) for wish, configs in asked}
     if not todo:
         raise InputError("nothing to compile: see `flopwatt backends` for what each backend computes")
     rows = list(compiled_rows(todo, log))

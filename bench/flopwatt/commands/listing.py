@@ -64,9 +64,13 @@ def _backend(name: str, machine: Device) -> dict[str, Any]:
             refusals.setdefault(str(reasons["nt"]), []).append(dtype)
     return {
         "supports": ", ".join(supported),
-        "not": "; ".join(f"{', '.join(dtypes)}: {reason}" for reason, dtypes in refusals.items()),
+        "not": "; ".join(f"{_formats(dtypes)}: {reason}" for reason, dtypes in refusals.items()),
         "summary": backend.SUMMARY,
     }
+
+
+def _formats(dtypes: list[str]) -> str:
+    return "all" if len(dtypes) == len(DTYPES) else ", ".join(dtypes)
 
 
 def _problem(dtype: str, layout: str) -> Problem:
