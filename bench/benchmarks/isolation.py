@@ -16,7 +16,8 @@ from rich.table import Table
 from flopwatt.measurement.case import measure_case
 from flopwatt.measurement.hardware import HardwareRig
 from flopwatt.measurement.messages import Done, RigSpec
-from flopwatt.measurement.runner import Run, Worker
+from flopwatt.measurement.runner import Run
+from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Choices, build
 from flopwatt.runs.records import Planned, Policy, Record
 from flopwatt.runs.samples import RawMeasurement

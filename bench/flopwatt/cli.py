@@ -246,7 +246,7 @@ def compare(
     base_backend: Annotated[str | None, typer.Option(help="With --new-backend: BASE's backend.")] = None,
     new_backend: Annotated[str | None, typer.Option(help="With --base-backend: NEW's backend.")] = None,
     allow_mixed: Annotated[
-        str, typer.Option(help="What may differ in a pair: origin,regime,inputs,cache,scaling.")
+        str, typer.Option(help="What may differ in a pair: origin,regime,inputs,cache,scaling,accumulation,dtype.")
     ] = "",
     fail_on: Annotated[
         str,
@@ -273,6 +273,55 @@ def compare(
         fail_on,
     )
     return command.compare(request, format, output, _console())
+
+
+@app.command()
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Run files; the first board is the base of comparisons.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("report.html"),
+    png: Annotated[Path | None, typer.Option(help="Folder for the figures as PNG.")] = None,
+    price: Annotated[list[str] | None, typer.Option(help="GPU=USD_PER_HOUR; may be repeated.")] = None,
+) -> int:
+    """Show run files as one self-contained HTML page with figures, and say how sure they are."""
+    from flopwatt.commands import report as command
+
+    return command.report(files, output, png, price or (), _console())
+
+
+@app.command()
+def calibrate(
+    files: Annotated[list[Path] | None, typer.Argument(help="Run files of one GPU; none with --gpu.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Calibration file to write.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Without files: from this GPU's spec sheet, unvalidated.")] = None,
+    prior: Annotated[
+        list[Path] | None, typer.Option(help="Calibration of another GPU to learn from; may be repeated.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="Keep only this backend's rows.")] = None,
+    regime: Annotated[str | None, typer.Option(help="Keep only rows of this regime.")] = None,
+    inputs: Annotated[str | None, typer.Option(help="Keep only rows with these inputs.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a calibration file.")] = False,
+) -> int:
+    """Fit a predictor of time, power and energy to runs, and validate it on shapes held out."""
+    from flopwatt.commands import calibrate as command
+
+    request = command.Request(files or (), output, gpu, prior or (), backend, regime, inputs)
+    return command.print_schema() if schema else command.calibrate(request, _console())
+
+
+@app.command()
+def predict(
+    calibration: Annotated[Path, typer.Argument(help="Calibration file.")],
+    shape: Annotated[list[str] | None, typer.Option(help="MxNxK or BATCHxMxNxK; may be repeated.")] = None,
+    shapes: Annotated[
+        Path | None, typer.Option(help="CSV with columns m, n, k and maybe batch, dtype, layout.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="bf16, fp16, tf32, fp32, fp8_e4m3, fp8_e5m2, int8.")] = None,
+    format: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
+) -> int:
+    """Predict time, power and energy of GEMMs, with intervals."""
+    from flopwatt.commands import predict as command
+
+    return command.predict(command.Request(calibration, shape or (), shapes, dtype), format, _console())
 
 
 @app.command("import")

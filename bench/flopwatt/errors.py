@@ -4,9 +4,11 @@ FlopwattError               exit 2: the words or the input are wrong
 ├── InputError              a value, name or shape the user gave
 ├── RunFileError            a run file that cannot be read, written or continued
 ├── SuiteError              a suite, model or scenario file
+├── CalibrationError        a calibration file that is damaged, foreign or cannot be written
 ├── TuningStoreError        a tuning store that is damaged or cannot be written
 ├── DeviceError             no such device, or one that cannot measure
 │   └── DeviceBusy          another process is on the GPU
+├── CalibrationRefused      exit 1: a fit that predicts worse than a plain roofline
 └── WorkerError             exit 1: the measuring process could not be started
 """
 
@@ -33,6 +35,16 @@ class SuiteError(FlopwattError):
 
 class TuningStoreError(FlopwattError):
     """A tuning store is damaged or cannot be written."""
+
+
+class CalibrationError(FlopwattError):
+    """A calibration file is damaged, foreign or cannot be written."""
+
+
+class CalibrationRefused(FlopwattError):
+    """A fit predicts shapes held out worse than a plain roofline does: it is not written."""
+
+    exit_code = 1
 
 
 class DeviceError(FlopwattError):

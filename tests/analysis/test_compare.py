@@ -10,8 +10,9 @@ from comparing import case, imported, of, processes, run, segment, use
 from flopwatt.analysis.compare import Options, compare
 from flopwatt.analysis.matching import Backends
 from flopwatt.errors import InputError
-from flopwatt.runs.records import Correctness, SensorIdentity
+from flopwatt.runs.records import Case, Correctness, SensorIdentity, Use
 from flopwatt.runs.stats import RUN_TO_RUN, Z975, student_t
+from flopwatt.runs.store import RunFile
 from gemmkernels.problem import Problem
 
 STEADY = (1.0, 1.004, 0.996)
@@ -160,6 +161,79 @@ def test_fp8_scalings_are_not_mixed() -> None:
     assert len(compare(*sides, Options(mixed=("scaling",))).cases) == 1
 
 
+def fp8(backend: str, m: int = 4096, layout: str = "nt", **config: bool) -> Case:
+    problem = Problem(m, 4096, 4096, dtype="fp8_e4m3", layout=layout, scaling="tensor")
+    return case(problem=problem, backend=backend, config=dict(config) or None)
+
+
+def test_fast_accumulation_is_never_mixed_with_promoted_unasked() -> None:
+    promoted = of(fp8("torch-fp8", fast_accumulation=False), launch_ms=2.0)
+    fast = of(fp8("torch-fp8-fast"), launch_ms=1.0, index=1)
+    for backends in (Backends(best=True), Backends(base="torch-fp8", new="torch-fp8-fast")):
+        with pytest.raises(InputError, match="accumulation is promoted in BASE and fast in NEW"):
+            compare(run("a", promoted), run("b", fast), Options(backends=backends))
+    both = run("b", fast, of(fp8("triton-persistent", fast_accumulation=False), launch_ms=1.8, index=2))
+    (one,) = compare(run("a", promoted), both, Options(backends=Backends(best=True))).cases
+    assert one.new.identity.backend == "triton-persistent"
+    told = Options(backends=Backends(best=True), mixed=("accumulation",))
+    (one,) = compare(run("a", promoted), both, told).cases
+    assert one.new.identity.backend == "torch-fp8-fast"
+
+
+def phases(*names: str) -> tuple[Use, ...]:
+    return tuple(use(phase=name, count=2) for name in names)
+
+
+def bf16_and_fp8() -> tuple[RunFile, RunFile]:
+    """The same three GEMMs of a step; fp8 runs two of them as one case, since it lies in memory as `nt` only."""
+    square, wide = Problem(4096, 4096, 4096, layout="nt"), Problem(1024, 4096, 4096, layout="tn")
+    base = run(
+        "a",
+        of(case(problem=square), launch_ms=4.0, uses=phases("forward")),
+        of(case(problem=Problem(4096, 4096, 4096)), launch_ms=5.0, index=1, uses=phases("input_grad")),
+        of(case(problem=wide), launch_ms=1.0, index=2, uses=phases("weight_grad")),
+    )
+    new = run(
+        "b",
+        of(fp8("torch-fp8"), launch_ms=2.0, uses=phases("forward", "input_grad")),
+        of(fp8("torch-fp8", m=1024), launch_ms=0.5, index=1, uses=phases("weight_grad")),
+    )
+    return base, new
+
+
+def test_two_formats_pair_by_what_the_gemms_are_for() -> None:
+    base, new = bf16_and_fp8()
+    backends = Backends(base="torch", new="torch-fp8")
+    with pytest.raises(InputError, match="--allow-mixed dtype --base-backend torch --new-backend torch-fp8"):
+        compare(base, new)
+    result = compare(base, new, Options(backends=backends, mixed=("dtype",)))
+    layouts = [(one.base.identity.layout, one.new.identity.layout) for one in result.cases]
+    assert layouts == [("nt", "nt"), ("nn", "nt"), ("tn", "nt")]
+    assert result.only_base == result.only_new == ()
+    (total,) = result.suites
+    assert total.dtype == "bf16 → fp8_e4m3"
+    assert total.time is not None
+    assert (total.time.base, total.time.new) == pytest.approx((20e-3, 9e-3), rel=1e-3)
+
+
+def test_two_formats_compared_the_other_way_round_give_the_inverse() -> None:
+    base, new = bf16_and_fp8()
+    there = compare(base, new, Options(backends=Backends(best=True), mixed=("dtype",))).suites[0].time
+    back = compare(new, base, Options(backends=Backends(best=True), mixed=("dtype",))).suites[0].time
+    assert there is not None
+    assert back is not None
+    assert back.value == pytest.approx(1 / there.value)
+    assert back.half == pytest.approx(there.half)
+
+
+def test_which_of_two_kinds_of_fp8_is_meant_nobody_can_tell() -> None:
+    base, new = bf16_and_fp8()
+    several = (*new.records, of(fp8("torch-fp8-fast"), index=2, uses=phases("forward", "input_grad")))
+    result = compare(base, run("b", *several), Options(backends=Backends(best=True), mixed=("dtype",)))
+    assert [one.base.identity.m for one in result.cases] == [1024]
+    assert len(result.only_base) == 2
+
+
 def test_simulated_and_measured_runs_are_not_mixed() -> None:
     left, right = run("a", of()), run("b", of(origin="simulated"))
     with pytest.raises(InputError, match=r"origin is measured in BASE and simulated in NEW.*--allow-mixed origin"):
@@ -283,7 +357,7 @@ def test_imported_times_compare_and_say_nothing_of_watts() -> None:
         {"metric": "joy"},
         {"threshold": 0.0},
         {"threshold": 1.5},
-        {"mixed": ("dtype",)},
+        {"mixed": ("layout",)},
         {"backends": Backends(base="torch")},
         {"backends": Backends(best=True, base="torch", new="torch")},
     ],

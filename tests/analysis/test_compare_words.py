@@ -13,7 +13,7 @@ from synthetic import H100
 
 from flopwatt.analysis.compare import Options, RunComparison, compare
 from flopwatt.analysis.report.comparison import MOST_CASES, view
-from flopwatt.analysis.report.comparison_data import COLUMNS, document, rows
+from flopwatt.analysis.report.comparison_data import COLUMNS, facts, rows, rows_by_kind
 from flopwatt.analysis.report.comparison_words import conclusion
 from flopwatt.runs.records import Record, SensorIdentity
 from flopwatt.runs.store import RunFile
@@ -51,11 +51,16 @@ def test_a_row_holds_both_times_their_ratio_its_interval_and_the_verdict() -> No
     assert "b.jsonl" in shown
 
 
-def test_the_conclusion_is_one_plain_sentence() -> None:
-    assert conclusion(two(quiet(1.05))) == ["tiny, bf16: NEW takes 1.050× (1.047–1.053) the time of BASE: slower."]
-    assert conclusion(two(quiet())) == [
+def test_the_conclusion_is_one_plain_sentence_and_one_per_watt() -> None:
+    time, per_watt = conclusion(two(quiet(1.05)))
+    assert time == "tiny, bf16: NEW takes 1.050× (1.047–1.053) the time of BASE: slower."
+    assert per_watt.startswith("tiny, bf16: NEW gives 0.952× (0.9")
+    assert per_watt.endswith(") the TFLOPS/W of BASE: worse.")
+    assert conclusion(two(quiet()))[0] == (
         "tiny, bf16: NEW takes 1.000× (0.997–1.003) the time of BASE: the same within 1 %."
-    ]
+    )
+    assert len(conclusion(two(quiet(energy_status="refused")))) == 1
+    assert len(conclusion(two(quiet(), metric="energy"))) == 1
 
 
 def test_gains_of_two_sensors_are_said_beside_the_statistical_interval() -> None:
@@ -174,7 +179,8 @@ def test_rows_name_only_known_columns_and_hold_each_metric() -> None:
 
 def test_the_document_is_json_and_says_its_verdicts() -> None:
     result = two(quiet(1.05))
-    read = json.loads(msgspec.json.encode(document(result, "any")))
+    lists = {name: list(found) for name, found in rows_by_kind(result)}
+    read = json.loads(msgspec.json.encode(facts(result, "any") | lists))
     assert read["exit_code"] == 1
     assert read["cases"][0]["time_verdict"] == "slower"
     assert read["suites"][0]["time_verdict"] == "slower"

@@ -94,7 +94,7 @@ def test_further_files_join_a_side(runs: dict[str, Path]) -> None:
         (("--metric", "joy"), "choose one of time"),
         (("--threshold", "1"), "such as 1% or 0.01"),
         (("--threshold", "soon"), "such as 1% or 0.01"),
-        (("--allow-mixed", "dtype"), "choose from origin"),
+        (("--allow-mixed", "layout"), "choose from origin"),
         (("--fail-on", "monday"), "choose one of any"),
         (("--format", "xml"), "choose one of table"),
         (("--base-backend", "torch"), "go together"),

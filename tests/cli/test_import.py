@@ -150,7 +150,7 @@ def test_a_large_table_is_imported_and_shown_in_seconds_and_under_a_gigabyte(tmp
         assert memory_kb < MEMORY_KB, (words, memory_kb)
         if words == ("show", "x.jsonl"):
             assert len(shown.splitlines()) < 520
-            assert f"… and {ROWS - 500} more rows: --format csv or parquet gives all" in shown
+            assert f"… and {ROWS - 500:,} more cases: --format csv or parquet gives all" in shown
     assert len(read(tmp_path / "y.jsonl").records) == ROWS
 
 

@@ -13,14 +13,17 @@ import argparse
 import importlib
 import math
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mutators
 import readers
 
 TIMEOUT_S = 5
@@ -60,8 +63,27 @@ def fuzz_one(name: str, inputs: int, found: Path) -> None:
             "-print_final_stats=1", "-verbosity=0",
         ],
         lambda data: readers.read(reader, path, data),
+        **mutating(reader.mutator),
     )  # fmt: skip
     atheris.Fuzz()
+
+
+def mutating(mutator: mutators.Mutator | None) -> dict[str, Callable[[bytes, int, int], bytes]]:
+    """What Atheris is given to mutate with: half of the time the reader's own mutator, else libFuzzer's."""
+    import atheris
+
+    if mutator is None:
+        return {}
+
+    def mutate(data: bytes, most: int, seed: int) -> bytes:
+        chance = random.Random(seed)
+        changed = mutator(data, chance) if data and chance.random() < 0.5 else None
+        if changed is None or len(changed) > most:
+            mutated: bytes = atheris.Mutate(data, most)
+            return mutated
+        return changed
+
+    return {"custom_mutator": mutate}
 
 
 def _escaped(word: str) -> str:

@@ -16,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
+import mutators
+
 from flopwatt.errors import FlopwattError
 from flopwatt.runs.records import Environment
 
@@ -24,7 +26,7 @@ from flopwatt.runs.records import Environment
 class Reader:
     """read: gets the path of a file with the input. suffix: of that file's name. words: what the format is made of.
 
-    weight: its share of all inputs; a slow reader gets a smaller one.
+    weight: its share of all inputs; a slow reader gets a smaller one. mutator: changes a value and keeps the grammar.
     """
 
     read: Callable[[Path], None]
@@ -32,6 +34,7 @@ class Reader:
     suffix: str = ""
     words: tuple[str, ...] = ()
     weight: int = 8
+    mutator: mutators.Mutator | None = None
 
 
 class Finding(AssertionError):
@@ -46,7 +49,7 @@ def assert_plain(text: str) -> None:
 
 
 def run_file(path: Path) -> None:
-    """As `show` and `check` read it: every statistic, table and verdict of a run file."""
+    """As `show` and `check` read it: every statistic, table and verdict of a run file, and all of it as data."""
     from rich.console import Console
 
     from flopwatt.commands.check import check_files
@@ -54,9 +57,14 @@ def run_file(path: Path) -> None:
 
     shown = io.StringIO()
     console = Console(file=shown, width=120, color_system=None, force_terminal=False)
-    for command in (lambda: show([path], "table", None, console), lambda: check_files([path], console)):
-        with contextlib.redirect_stdout(shown):
-            command()
+    with contextlib.redirect_stdout(shown):
+        show([path], "table", None, console)
+        check_files([path], console)
+    with contextlib.redirect_stdout(io.StringIO()) as data:
+        show([path], "json", None, console)
+        json.loads(data.getvalue())
+        show([path], "csv", None, console)
+        show([path], "parquet", path.with_suffix(".parquet"), console)
     assert_plain(shown.getvalue())
 
 
@@ -72,7 +80,7 @@ def compared(path: Path) -> None:
     shown = io.StringIO()
     console = Console(file=shown, width=120, color_system=None, force_terminal=False)
     for base, new in ((path, sound), (sound, path)):
-        compare(Request(base=[base], new=[new], allow_mixed="origin,regime,inputs,cache"), "table", None, console)
+        compare(Request(base=[base], new=[new], allow_mixed="origin,regime,inputs,cache,dtype"), "table", None, console)
     assert_plain(shown.getvalue())
 
 
@@ -258,28 +266,63 @@ READERS: dict[str, Reader] = {
         golden_runs,
         ".jsonl",
         ('"type":"record"', '"measurement":', '"kind":"aggregate"', '"origin":"imported"', "1e308", "\\u001b[31m"),
+        mutator=mutators.json_lines,
     ),
-    "compare": Reader(compared, golden_runs, ".jsonl", ('"type":"record"', '"kind":"aggregate"', "1e308", "null")),
-    "csv": Reader(imported("csv"), lambda: [TIDY], ".csv", ("nan", "1e999", '"', "-1", "tflops_per_w", "power_w_low")),
+    "compare": Reader(
+        compared,
+        golden_runs,
+        ".jsonl",
+        ('"type":"record"', '"kind":"aggregate"', "1e308", "null"),
+        mutator=mutators.json_lines,
+    ),
+    "csv": Reader(
+        imported("csv"),
+        lambda: [TIDY],
+        ".csv",
+        ("nan", "1e999", '"', "-1", "tflops_per_w", "power_w_low"),
+        mutator=mutators.comma_separated,
+    ),
     "cutlass-csv": Reader(
-        imported("cutlass-profiler"), lambda: [CUTLASS], ".csv", ("f16:row", ":column", "s8:", "e4m3:", "nan", '"')
+        imported("cutlass-profiler"),
+        lambda: [CUTLASS],
+        ".csv",
+        ("f16:row", ":column", "s8:", "e4m3:", "nan", '"'),
+        mutator=mutators.comma_separated,
     ),
-    "parquet": Reader(imported("aiconfigurator"), parquet_tables, ".parquet", ("PAR1", "latency", "ARROW:schema")),
+    "parquet": Reader(
+        imported("aiconfigurator"),
+        parquet_tables,
+        ".parquet",
+        ("PAR1", "latency", "ARROW:schema"),
+        mutator=mutators.parquet,
+    ),
     "suite": Reader(
         suite,
         lambda: [LISTED_SUITE, *shipped("flopwatt.runs.suites", ".toml")],
         ".toml",
         ("[[gemm]]", "[cpu]", "model = ", "count = ", "regimes = ", "1e400", "16777216"),
+        mutator=mutators.toml,
     ),
-    "model": Reader(model, lambda: shipped("flopwatt.runs.suites.models", ".toml"), ".toml", ("num_heads = ", "1e400")),
-    "config-json": Reader(model, hugging_face, ".json", ('"model_type":', '"gemma"', '"head_dim":', "null")),
+    "model": Reader(
+        model,
+        lambda: shipped("flopwatt.runs.suites.models", ".toml"),
+        ".toml",
+        ("num_heads = ", "1e400"),
+        mutator=mutators.toml,
+    ),
+    "config-json": Reader(
+        model, hugging_face, ".json", ('"model_type":', '"gemma"', '"head_dim":', "null"), mutator=mutators.one_json
+    ),
     "scenario": Reader(
         scenario,
         lambda: shipped("flopwatt.measurement.simulation.scenarios", ".toml"),
         ".toml",
         ("[power]", "[[", "inf"),
+        mutator=mutators.toml,
     ),
-    "sensor-store": Reader(sensor_store, lambda: [SENSOR], ".json", ('"identity":', "1e999")),
+    "sensor-store": Reader(
+        sensor_store, lambda: [SENSOR], ".json", ('"identity":', "1e999"), mutator=mutators.one_json
+    ),
     "command-line": Reader(
         command_line,
         lambda: WORDS,

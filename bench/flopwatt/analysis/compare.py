@@ -125,16 +125,17 @@ class RunComparison:
         found = of.ratio(metric)
         if found is None:
             return None
+        total = found.total(comparisons)
         return Comparison(
-            metric, found.base, found.new, found.value, found.interval(), found.systematic, found.total(comparisons),
-            verdict(found, metric, self.options.threshold, comparisons),
+            metric, found.base, found.new, found.value, found.interval(), found.systematic, total,
+            verdict(found, metric, self.options.threshold, total),
         )  # fmt: skip
 
     def verdicts(self, of: Sequence[CaseComparison] | Sequence[SuiteComparison], comparisons: int = 1) -> list[str]:
         """The verdicts of those that have a ratio in the options' metric."""
         metric, threshold = self.options.metric, self.options.threshold
         ratios = (one.ratio(metric) for one in of)
-        return [verdict(found, metric, threshold, comparisons) for found in ratios if found is not None]
+        return [verdict(found, metric, threshold, found.total(comparisons)) for found in ratios if found is not None]
 
     def exit_code(self, fail_on: str = "any") -> int:
         """1 for a regression, 3 where none shows but something could not be told, else 0.
@@ -172,7 +173,7 @@ def compare(base: Sources, new: Sources, options: Options | None = None) -> RunC
         if not sides:
             what = f"no record by {backend!r}" if backend else "no record"
             raise InputError(f"{name} holds {what}: give a run that measured something")
-    found = match(left, right, backends.across, options.mixed)
+    found = match(left, right, backends, options.mixed)
     if not found.pairs:
         raise InputError(_nothing_common(found.differences, len(left), len(right)))
     spreads = Spreads([*left, *right])
@@ -181,7 +182,7 @@ def compare(base: Sources, new: Sources, options: Options | None = None) -> RunC
         new_runs,
         options,
         tuple(_case(pair, spreads) for pair in found.pairs),
-        suite_comparisons(found, spreads.of, backends.across),
+        suite_comparisons(found, spreads.of, backends.across, "dtype" in options.mixed),
         found.only_base,
         found.only_new,
         found.differences,

@@ -1,7 +1,7 @@
 """The cases of two sides laid beside each other: what must be equal, what may differ on request, what is left over.
 
-A case is the same on both sides where problem, layout, scaling, regime, inputs, cache policy and origin are, and the
-backend unless told otherwise. Effort, configuration, GPU and role may differ: they are shown, not matched.
+A case is the same on both sides where problem, layout, scaling, accumulation, regime, inputs, cache policy and origin
+are, and the backend unless told otherwise. Effort, configuration, GPU and role may differ: they are shown, not matched.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from flopwatt.analysis.sides import CaseSide, Identity
+from flopwatt.runs.records import Use
 
-MIXABLE: Final = ("origin", "regime", "inputs", "cache", "scaling")
+MIXABLE: Final = ("origin", "regime", "inputs", "cache", "scaling", "accumulation", "dtype")
 """What may differ within a pair when asked for, and never does unasked."""
+
+FOLLOWS: Final = {"dtype": ("out_dtype", "bytes", "scaling", "accumulation")}
+"""What differs with a field of necessity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,38 +84,94 @@ class Matching:
     differences: tuple[Difference, ...]
 
 
-def match(base: Sequence[CaseSide], new: Sequence[CaseSide], across: bool, mixed: Iterable[str] = ()) -> Matching:
+def match(base: Sequence[CaseSide], new: Sequence[CaseSide], backends: Backends, mixed: Iterable[str] = ()) -> Matching:
     """Pairs the cases of two sides; across backends, the fastest of each side. mixed: fields that may differ.
 
     Equal cases pair first. Then, of what is left, those that are alike but for the mixed fields, where each side has
-    just one such case: which of several is meant nobody can tell.
+    just one such case: which of several is meant nobody can tell. Formats may lie differently in memory (fp8 runs all
+    three phases as `nt`): where dtype is mixed, GEMMs of one size then pair by the role and phase that suites use
+    them for, and only those uses count.
     """
-    dropped = ("backend",) if across else ()
-    left, right = _fastest(base, dropped), _fastest(new, dropped)
-    pairs = {key: Pair(side, right.pop(key)) for key, side in left.items() if key in right}
-    order = list(left)
-    left = {key: side for key, side in left.items() if key not in pairs}
     mixed = tuple(mixed)
+    dropped = ("backend",) if backends.across else ()
+    if backends.best:
+        dropped = (*dropped, *(name for name in ("scaling", "accumulation") if name in mixed))
+    left, right = _fastest(base, dropped), _fastest(new, dropped)
+    pairs = {key: [Pair(side, right[key])] for key, side in left.items() if key in right}
+    rest_left = {key: side for key, side in left.items() if key not in pairs}
+    rest_right = {key: side for key, side in right.items() if key not in pairs}
+    if "dtype" in mixed:
+        pairs |= _by_use(rest_left, rest_right, mixed)
     if mixed:
-        alone, others = _grouped(left, mixed), _grouped(right, mixed)
+        alone, others = _grouped(rest_left, mixed), _grouped(rest_right, mixed)
         for alike, keys in alone.items():
             partners = others.get(alike, [])
             if len(keys) == len(partners) == 1:
-                pairs[keys[0]] = Pair(left.pop(keys[0]), right.pop(partners[0]))
+                pairs[keys[0]] = [Pair(rest_left.pop(keys[0]), rest_right.pop(partners[0]))]
     return Matching(
-        tuple(pairs[key] for key in order if key in pairs),
-        tuple(left.values()),
-        tuple(right.values()),
-        _differences(left, right, mixed),
+        tuple(pair for key in left for pair in pairs.get(key, ())),
+        tuple(rest_left.values()),
+        tuple(rest_right.values()),
+        _differences(rest_left, rest_right, mixed),
     )
+
+
+def _by_use(
+    left: dict[Identity, CaseSide], right: dict[Identity, CaseSide], mixed: Sequence[str]
+) -> dict[Identity, list[Pair]]:
+    """Pairs of two formats with the uses that both sides have alone; takes what it pairs out of left and right."""
+    alone, others = _grouped(left, (*mixed, "layout")), _grouped(right, (*mixed, "layout"))
+    pairs: dict[Identity, list[Pair]] = defaultdict(list)
+    paired: set[Identity] = set()
+    for alike, keys in alone.items():
+        ours = _users(left, keys)
+        theirs = _users(right, others.get(alike, ()))
+        meeting: dict[tuple[Identity, Identity], set[_UseKey]] = defaultdict(set)
+        for use, holders in ours.items():
+            partners = theirs.get(use, ())
+            if len(holders) == len(partners) == 1:
+                meeting[holders[0], partners[0]].add(use)
+        for (base, new), uses in meeting.items():
+            pairs[base].append(Pair(_used_for(left[base], uses), _used_for(right[new], uses)))
+            paired.add(new)
+    for key in pairs:
+        del left[key]
+    for key in paired:
+        del right[key]
+    return pairs
+
+
+_UseKey = tuple[str, str, str | None]
+
+
+def _use_key(use: Use) -> _UseKey:
+    return use.suite, use.role, use.phase
+
+
+def _users(sides: Mapping[Identity, CaseSide], keys: Iterable[Identity]) -> dict[_UseKey, list[Identity]]:
+    """The cases that serve each use of a suite."""
+    users: dict[_UseKey, list[Identity]] = defaultdict(list)
+    for key in keys:
+        for use in dict.fromkeys(map(_use_key, sides[key].uses)):
+            users[use].append(key)
+    return users
+
+
+def _used_for(side: CaseSide, uses: set[_UseKey]) -> CaseSide:
+    return replace(side, uses=tuple(use for use in side.uses if _use_key(use) in uses))
 
 
 def _without(identity: Identity, fields: Sequence[str]) -> Identity:
     if not fields:
         return identity
+    fields = _with_followers(fields)
     return Identity._make(
         "" if name in fields else value for name, value in zip(Identity._fields, identity, strict=True)
     )
+
+
+def _with_followers(fields: Sequence[str]) -> tuple[str, ...]:
+    return (*fields, *(follower for name in fields for follower in FOLLOWS.get(name, ())))
 
 
 def _fastest(sides: Sequence[CaseSide], dropped: Sequence[str]) -> dict[Identity, CaseSide]:
@@ -134,12 +194,15 @@ def _differences(
     left: Mapping[Identity, CaseSide], right: Mapping[Identity, CaseSide], mixed: Sequence[str]
 ) -> tuple[Difference, ...]:
     """What keeps leftover cases apart that are otherwise alike, the fewest fields first."""
-    fields = [name for name in (*MIXABLE, "backend") if name not in mixed]
+    told = _with_followers(mixed)
+    fields = [name for name in (*MIXABLE, "backend") if name not in told]
     alone, others = _grouped(left, (*mixed, *fields)), _grouped(right, (*mixed, *fields))
     apart: dict[tuple[str, ...], list[Identity]] = defaultdict(list)
     for alike in alone:
         if alike in others:
             names = tuple(name for name in fields if not _held(name, alone[alike]) & _held(name, others[alike]))
+            followers = {follower for name in names for follower in FOLLOWS.get(name, ())}
+            names = tuple(name for name in names if name not in followers)
             if names:
                 apart[names].append(alike)
     return tuple(

@@ -164,13 +164,13 @@ def of_metric(
             return energy.inverted(flop[1] * 1e-12) if energy else None
 
 
-def verdict(found: Ratio, metric: str, threshold: float, comparisons: int = 1) -> str:
-    """What the interval says of a metric's ratio, gains of sensors included.
+def verdict(found: Ratio, metric: str, threshold: float, total: Interval | None = None) -> str:
+    """What the interval says of a metric's ratio, gains of sensors included. total: that interval, where it is known.
 
     same: all of it within ± threshold. faster or slower (better or worse): all of it on one side of 1, and the
     estimate itself beyond the threshold. inconclusive: anything else, and where there is no interval.
     """
-    interval = found.total(comparisons)
+    interval = total or found.total()
     if interval.low is None or interval.high is None:
         return "inconclusive"
     limit = 1 + threshold

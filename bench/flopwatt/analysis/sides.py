@@ -22,7 +22,8 @@ Quantity: TypeAlias = Literal["time_s", "power_w", "energy_j"]
 class Identity(NamedTuple):
     """What the two measurements of a pair have in common. A sequence has no sizes: FLOPs and bytes tell it.
 
-    backend: empty where pairs are made across backends.
+    accumulation: of fp8, `fast` or `promoted`; None for other formats, and where a table does not say. backend: empty
+    where pairs are made across backends.
     """
 
     m: int | None
@@ -35,6 +36,7 @@ class Identity(NamedTuple):
     flop: int
     bytes: int
     scaling: str | None
+    accumulation: str | None
     regime: str
     inputs: str
     cache: str
@@ -46,11 +48,13 @@ class Identity(NamedTuple):
         """A name for lists and messages."""
         sizes = "sequence" if self.m is None else f"{self.m}x{self.n}x{self.k}"
         shape = f"{self.batch}x{sizes}" if self.batch not in (None, 1) else sizes
-        words = (shape, self.dtype, self.layout, self.scaling, self.backend, self.regime, f"{self.inputs} inputs")
+        kind = (self.dtype, self.layout, self.scaling, self.accumulation)
+        words = (shape, *kind, self.backend, self.regime, f"{self.inputs} inputs")
         return " ".join(filter(None, words))
 
 
-_IDENTITY: Final = itemgetter(*Identity._fields)
+_OF_ROW: Final = itemgetter(*(name for name in Identity._fields if name != "accumulation"))
+_ACCUMULATION: Final = Identity._fields.index("accumulation")
 
 
 class Sample(NamedTuple):
@@ -84,6 +88,8 @@ class CaseSide:
     @property
     def timed(self) -> tuple[Sample, ...]:
         """The samples that have a time: those of failed or incorrect rows have none."""
+        if len(self.samples) == 1:
+            return self.samples if self.samples[0].time_s is not None else ()
         return tuple(sample for sample in self.samples if sample.time_s is not None)
 
     @property
@@ -112,11 +118,15 @@ class CaseSide:
     @property
     def config(self) -> str | None:
         """What ran; several where processes chose differently."""
+        if len(self.samples) == 1:
+            return self.samples[0].config if self.timed else None
         return " | ".join(sorted({sample.config for sample in self.timed if sample.config})) or None
 
     @property
     def effort(self) -> str | None:
         """How long the case was held; None for an import."""
+        if len(self.samples) == 1:
+            return self.samples[0].effort
         return " | ".join(sorted({sample.effort for sample in self.samples if sample.effort})) or None
 
     def by_process(self, quantity: Quantity) -> dict[tuple[str, int], Interval]:
@@ -166,7 +176,8 @@ class Side:
 
 def _read(run: RunFile, record: Record, segment: Segment | None) -> tuple[Identity, Sample]:
     row = record_row(run.header.id, record, segment)
-    identity = Identity._make(_IDENTITY(row))
+    fields = _OF_ROW(row)
+    identity = Identity._make((*fields[:_ACCUMULATION], _accumulation(record), *fields[_ACCUMULATION:]))
     usable = row["status"] == "ok"
     return identity, Sample(
         record.id, (run.header.id, record.process), row["board_id"], row["gpu"], row["config"], row["effort"],
@@ -176,6 +187,18 @@ def _read(run: RunFile, record: Record, segment: Segment | None) -> tuple[Identi
         _energy(row) if usable else None,
         row["energy_source"], row["power_systematic"],
     )  # fmt: skip
+
+
+def _accumulation(record: Record) -> str | None:
+    case = record.case
+    if not any(problem.dtype.startswith("fp8") for problem in case.problems):
+        return None
+    fast = (case.config or {}).get("fast_accumulation")
+    if fast is None:
+        if record.origin == "imported":
+            return None
+        fast = case.backend.endswith("-fast")  # a library that was not asked says it by its backend's name alone
+    return "fast" if fast else "promoted"
 
 
 def _interval(row: Row, name: str) -> Interval | None:

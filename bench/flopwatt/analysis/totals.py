@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from flopwatt.analysis.matching import Matching, Pair
 from flopwatt.analysis.ratios import Ratio, mean, of_metric, ratio, side_half
-from flopwatt.analysis.sides import CaseSide, Quantity
+from flopwatt.analysis.sides import CaseSide, Identity, Quantity
 from flopwatt.runs.records import Use
 from flopwatt.runs.stats import Interval, symmetric
 
@@ -22,7 +22,7 @@ SpreadOf: TypeAlias = Callable[[CaseSide, Quantity], float]
 
 
 class SuiteKey(NamedTuple):
-    """What a total is of. backend: empty where pairs are made across backends."""
+    """What a total is of. backend: empty where pairs are made across backends; dtype: None where across formats."""
 
     suite: str
     dtype: str | None
@@ -77,11 +77,20 @@ class _Group:
     left_out: int = 0
 
 
-def suite_comparisons(found: Matching, spread_of: SpreadOf, across: bool) -> tuple[SuiteComparison, ...]:
-    """The totals of every suite, kind of inputs and backend of which both sides timed at least one headline case."""
+def suite_comparisons(
+    found: Matching, spread_of: SpreadOf, across: bool, any_dtype: bool = False
+) -> tuple[SuiteComparison, ...]:
+    """The totals of every suite, kind of inputs and backend of which both sides timed at least one headline case.
+
+    across, any_dtype: whether a pair may hold two backends, two formats.
+    """
+
+    def counted(side: CaseSide) -> dict[SuiteKey, int]:
+        return _counts(side, across, any_dtype)
+
     groups: dict[SuiteKey, _Group] = defaultdict(_Group)
     for pair in found.pairs:
-        base, new = _counts(pair.base, across), _counts(pair.new, across)
+        base, new = counted(pair.base), counted(pair.new)
         suites_of_new = {key[:2] for key in new}
         for key, count in base.items():
             both = key[:2] in suites_of_new and pair.base.timed and pair.new.timed
@@ -90,20 +99,19 @@ def suite_comparisons(found: Matching, spread_of: SpreadOf, across: bool) -> tup
             else:
                 groups[key].left_out += 1
     for side in (*found.only_base, *found.only_new):
-        for key in _counts(side, across):
+        for key in counted(side):
             groups[key].left_out += 1
     return tuple(_total(key, group, spread_of) for key, group in groups.items() if group.weighted)
 
 
-def _counts(side: CaseSide, across: bool) -> dict[SuiteKey, int]:
+def _counts(side: CaseSide, across: bool, any_dtype: bool) -> dict[SuiteKey, int]:
     """How often one step of each suite runs the case for its headline. A sequence repeats what singles measure."""
     counts: dict[SuiteKey, int] = defaultdict(int)
     for use in _headline_uses(side):
         one = side.identity
         backend = "" if across else one.backend
-        counts[SuiteKey(use.suite, use.dtype or one.dtype, one.regime, one.inputs, one.cache, one.origin, backend)] += (
-            use.count
-        )
+        dtype = None if any_dtype else use.dtype or one.dtype
+        counts[SuiteKey(use.suite, dtype, one.regime, one.inputs, one.cache, one.origin, backend)] += use.count
     return counts
 
 
@@ -126,7 +134,7 @@ def _total(key: SuiteKey, group: _Group, spread_of: SpreadOf) -> SuiteComparison
         power, energy = _exact(power), _exact(energy)
     return SuiteComparison(
         key,
-        "+".join(sorted({one.pair.base.identity.dtype or "mixed" for one in weighted})),
+        _dtype(weighted),
         (_backend([one.pair.base for one in weighted]), _backend([one.pair.new for one in weighted])),
         len(weighted),
         group.left_out,
@@ -137,6 +145,14 @@ def _total(key: SuiteKey, group: _Group, spread_of: SpreadOf) -> SuiteComparison
         power,
         energy,
     )
+
+
+def _dtype(weighted: Sequence[_Weighted]) -> str:
+    base, new = (
+        "+".join(sorted({side.identity.dtype or "mixed" for side in sides}))
+        for sides in zip(*((one.pair.base, one.pair.new) for one in weighted), strict=True)
+    )
+    return base if base == new else f"{base} → {new}"
 
 
 def _flop(weighted: Sequence[_Weighted]) -> int:
@@ -180,6 +196,7 @@ def _side_total(
     sides: Sequence[CaseSide], counts: Sequence[int], quantity: Quantity, spread_of: SpreadOf
 ) -> _SideTotal:
     """Sums of the processes that measured every case; of none, one sum whose errors are taken as all the same way."""
+    sides, counts = _distinct(sides, counts)
     found = [side.by_process(quantity) for side in sides]
     complete = set(found[0])
     for one in found:
@@ -194,6 +211,15 @@ def _side_total(
         total += count * average
         error += count * average * side_half(results, spread_of(side, quantity))
     return _SideTotal([symmetric(total, error)], 0.0)
+
+
+def _distinct(sides: Sequence[CaseSide], counts: Sequence[int]) -> tuple[list[CaseSide], list[int]]:
+    """Each case once: one that stands in two pairs has one error, not two independent ones."""
+    total: dict[Identity, int] = defaultdict(int)
+    for side, count in zip(sides, counts, strict=True):
+        total[side.identity] += count
+    once = {side.identity: side for side in sides}
+    return list(once.values()), [total[identity] for identity in once]
 
 
 def _largest(sides: Sequence[CaseSide], quantity: Quantity, spread_of: SpreadOf) -> float:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import gc
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -18,7 +15,9 @@ from rich.console import Console
 from flopwatt.analysis.compare import FAIL_ON, Options, RunComparison
 from flopwatt.analysis.compare import compare as compare_runs
 from flopwatt.analysis.matching import Backends
+from flopwatt.commands.data import csv_rows, json_array, refuse_input
 from flopwatt.errors import InputError
+from flopwatt.runs.collector import paused_collector
 
 FORMATS: Final = ("table", "csv", "json")
 
@@ -58,7 +57,8 @@ def compare(request: Request, format: str, output: Path | None, console: Console
         backends=Backends(request.best, request.base_backend, request.new_backend),
         mixed=tuple(filter(None, (name.strip() for name in request.allow_mixed.split(",")))),
     )
-    with _no_collector():
+    refuse_input(output, (*request.base, *request.new))
+    with paused_collector():
         result = compare_runs(request.base, request.new, options)
         code = result.exit_code(request.fail_on)
         if format == "table":
@@ -89,23 +89,16 @@ def parse_threshold(text: str) -> float:
 
 
 def _write(result: RunComparison, format: str, fail_on: str, file: IO[str]) -> None:
-    from flopwatt.analysis.report.comparison_data import COLUMNS, document, rows
+    from flopwatt.analysis.report.comparison_data import COLUMNS, TEXT_COLUMNS, facts, rows, rows_by_kind
 
-    if format == "json":
-        file.write(msgspec.json.format(msgspec.json.encode(document(result, fail_on)), indent=1).decode() + "\n")
+    if format == "csv":
+        csv_rows(file, rows(result), COLUMNS, TEXT_COLUMNS)
         return
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows(result))
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """No cycle is made here, and looking for some among a large table's millions of values doubles the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    separator = "{"
+    for name, value in facts(result, fail_on).items():
+        file.write(f'{separator}\n"{name}": {msgspec.json.encode(value).decode()}')
+        separator = ","
+    for name, found in rows_by_kind(result):
+        file.write(f',\n"{name}": ')
+        json_array(file, found)
+    file.write("\n}\n")

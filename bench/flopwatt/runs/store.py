@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from flopwatt.errors import RunFileError
+from flopwatt.runs.collector import paused_collector
 from flopwatt.runs.records import (
     LINE_TYPES,
     SCHEMA_VERSION,
@@ -83,6 +84,11 @@ _envelope = msgspec.json.Decoder(_Envelope)
 def read(path: str | Path) -> RunFile:
     """Reads a run file. Raises RunFileError for one that is missing, foreign, newer, or broken before its last line."""
     path = Path(path)
+    with paused_collector():
+        return _read(path)
+
+
+def _read(path: Path) -> RunFile:
     content = _Content()
     torn = False
     for number, line, complete in _lines(path):
@@ -134,13 +140,25 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
 
 def _parse(line: bytes, path: Path, number: int) -> Line | None:
     """The record of a line; None for a type that a later version added."""
-    envelope = _envelope.decode(line)
-    if envelope.type == "run" and envelope.schema > SCHEMA_VERSION:
+    try:
+        parsed = decode(line)
+        if isinstance(parsed, RunHeader):
+            _refuse_newer(parsed.schema, path)
+        return parsed
+    except msgspec.ValidationError:
+        envelope = _envelope.decode(line)
+        if envelope.type == "run":
+            _refuse_newer(envelope.schema, path)
+        if envelope.type in LINE_TYPES:
+            raise
+        return None
+
+
+def _refuse_newer(schema: int, path: Path) -> None:
+    if schema > SCHEMA_VERSION:
         raise RunFileError(
-            f"{path}: schema {envelope.schema} is newer than this flopwatt's {SCHEMA_VERSION}: "
-            "upgrade flopwatt to read it"
+            f"{path}: schema {schema} is newer than this flopwatt's {SCHEMA_VERSION}: upgrade flopwatt to read it"
         )
-    return decode(line) if envelope.type in LINE_TYPES else None
 
 
 class RunWriter:

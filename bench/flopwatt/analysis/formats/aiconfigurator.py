@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flopwatt.analysis.formats.foreign import (
+    TEXT_MOST,
     BadValue,
     Entry,
     Found,
@@ -40,6 +41,10 @@ PACKAGE: Final = "aiconfigurator-core"
 FILE_NAME: Final = "gemm_perf.parquet"
 BATCH_ROWS: Final = 8192
 FILES_MOST: Final = 100
+
+ROWS_MOST: Final = 5_000_000
+GROUP_BYTES_MOST: Final = 256 * 2**20
+"""What a file may unfold to: a kilobyte of Parquet can stand for a billion rows, or for a cell of gigabytes."""
 
 DTYPES: Final[Mapping[str, str]] = {
     "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16", "fp16": "fp16", "fp8": "fp8_e4m3",
@@ -76,7 +81,7 @@ def open_table(path: Path) -> Table:
 
 
 def _below(folder: Path) -> list[Path]:
-    files = sorted(folder.glob(f"**/{FILE_NAME}"))
+    files = sorted(path for path in folder.glob(f"**/{FILE_NAME}") if path.is_file())
     if not files:
         raise InputError(f"{folder}: no {FILE_NAME} in it: give such a file, or a system's folder")
     if len(files) > FILES_MOST:
@@ -125,13 +130,43 @@ def _file_rows(path: Path) -> Iterator[Found]:
     try:
         with parquet.ParquetFile(path, memory_map=False, pre_buffer=False) as table:
             columns = _columns(table.schema_arrow, path)
+            _check_size(table.metadata, columns, path)
+        texts = [name for name in columns if name in _TEXT]
+        with parquet.ParquetFile(path, memory_map=False, pre_buffer=False, read_dictionary=texts) as table:
             for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False):
-                values = {name: batch.column(name).to_pylist() for name in columns}
+                values = {name: _values(batch.column(name)) for name in columns}
                 for cells in zip(*values.values(), strict=True):
                     yield _found(dict(zip(columns, cells, strict=True)))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         what = shortened(printable(" ".join(str(error).split())), 160)
         raise InputError(f"{path}: not a whole Parquet file ({what}): fetch it again") from None
+
+
+def _check_size(facts: Any, columns: Sequence[str], path: Path) -> None:
+    """Raises InputError for a file that would unfold to more than any table of GEMMs holds."""
+    if facts.num_rows > ROWS_MOST:
+        raise InputError(f"{path}: {facts.num_rows:,} rows, over the {ROWS_MOST:,} that are read: split the table")
+    for index in range(facts.num_row_groups):
+        group = facts.row_group(index)
+        chunks = (group.column(number) for number in range(group.num_columns))
+        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
+        if size > GROUP_BYTES_MOST:
+            raise InputError(
+                f"{path}: a row group of {size >> 20} MiB uncompressed, over the {GROUP_BYTES_MOST >> 20} that are "
+                "read: not a GEMM table of aiconfigurator"
+            )
+
+
+def _values(column: Any) -> list[Any]:
+    """A column's cells. Of text only as much as shows that it is too long, and each distinct text once."""
+    from pyarrow import compute, types
+
+    if not types.is_dictionary(column.type) or not types.is_string(column.type.value_type):
+        cells: list[Any] = column.to_pylist()
+        return cells
+    column.validate(full=True)  # an index into nowhere is a broken file
+    words = compute.utf8_slice_codeunits(column.dictionary, 0, TEXT_MOST + 1).to_pylist()
+    return [None if index is None else words[index] for index in column.indices.to_pylist()]
 
 
 def _columns(schema: Any, path: Path) -> list[str]:

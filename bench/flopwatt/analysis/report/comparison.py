@@ -97,15 +97,15 @@ def _both(base: str | None, new: str | None) -> str:
 
 
 def _case_cells(result: RunComparison, case: CaseComparison) -> dict[str, str | Text]:
-    one = case.base.identity
+    one, other = case.base.identity, case.new.identity
     use = next(iter(case.new.uses or case.base.uses), None)
     sizes = "one layer" if one.m is None else f"{one.m}×{one.n}×{one.k}"
     role = f"{use.role} {(use.phase or '').replace('_grad', ' grad')}".strip() if use else DASH
     return {
         "role": printable(role),
         "M×N×K": sizes if one.batch in (None, 1) else f"{one.batch}× {sizes}",
-        "dtype": one.dtype or DASH,
-        "layout": one.layout or DASH,
+        "dtype": _both(one.dtype, other.dtype),
+        "layout": _both(one.layout, other.layout),
         "backend": printable(_both(case.base.identity.backend, case.new.identity.backend)),
         **_quantities(result, case),
         "note": printable(_note(case)),

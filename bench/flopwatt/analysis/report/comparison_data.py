@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final
 
 from flopwatt.analysis.compare import CaseComparison, RunComparison
@@ -17,21 +18,35 @@ METRIC_COLUMNS: Final = {
 """Tidy column of each metric; a comparison holds it as `_base` and `_new`."""
 
 _SHARED: Final = tuple(name for name in Identity._fields if name != "backend")
+KINDS: Final = {"suites": "suite", "cases": "case", "only_base": "only_base", "only_new": "only_new"}
+"""Kind of a flat row by the name of its list in JSON."""
+
 _SIDES: Final = ("backend", "config", "effort", "processes", "energy_status", "failure")
 
 
-def _columns() -> Iterator[str]:
-    yield from ("kind", "suite", "cases", "left_out", "without_energy", *_SHARED)
-    yield from (f"{name}_{side}" for name in _SIDES for side in ("base", "new"))
-    yield "speedup"
-    for metric, column in METRIC_COLUMNS.items():
-        yield from (f"{column}_base", f"{column}_new")
-        name = metric.replace("-", "_")
-        yield from (f"{name}_ratio{end}" for end in ("", "_low", "_high", "_systematic", "_total_low", "_total_high"))
-        yield f"{name}_verdict"
+_SIDE_COLUMNS: Final = {side: tuple(f"{name}_{side}" for name in _SIDES) for side in ("base", "new")}
+
+TEXT_COLUMNS: Final = (
+    "suite", "dtype", "out_dtype", "layout", "scaling", "regime", "inputs", "cache", "origin",
+    *(f"{name}_{side}" for name in _SIDES if name != "processes" for side in _SIDE_COLUMNS),
+)  # fmt: skip
+"""Columns of words, some of them whatever a file says."""
 
 
-COLUMNS: Final = tuple(_columns())
+def _of_metric(metric: str, column: str) -> tuple[str, ...]:
+    name = metric.replace("-", "_")
+    ends = ("", "_low", "_high", "_systematic", "_total_low", "_total_high")
+    return (f"{column}_base", f"{column}_new", *(f"{name}_ratio{end}" for end in ends), f"{name}_verdict")
+
+
+_METRIC_COLUMNS: Final = {metric: _of_metric(metric, column) for metric, column in METRIC_COLUMNS.items()}
+
+_BOTH_SIDES: Final = tuple(f"{name}_{side}" for name in _SIDES for side in _SIDE_COLUMNS)
+
+COLUMNS: Final = (
+    "kind", "suite", "cases", "left_out", "without_energy", *_SHARED, *_BOTH_SIDES, "speedup",
+    *chain.from_iterable(_METRIC_COLUMNS.values()),
+)  # fmt: skip
 """Columns of the flat rows. kind: `suite`, `case`, `only_base`, `only_new`. Ratios are NEW ÷ BASE: `_low`, `_high` are
 statistical, `_total_*` with the sensors' gains; `_systematic` is the relative half-width that those add, null
 where unknown."""
@@ -39,31 +54,28 @@ where unknown."""
 
 def rows(result: RunComparison) -> Iterator[dict[str, Any]]:
     """Totals, cases and the cases of one side only, each with the columns that it has of `COLUMNS`."""
-    for suite in result.suites:
-        yield _suite_row(result, suite)
-    for case in result.cases:
-        yield _case_row(result, case)
-    for kind, sides in (("only_base", result.only_base), ("only_new", result.only_new)):
-        for side in sides:
-            shared = {name: getattr(side.identity, name) for name in _SHARED}
-            yield {"kind": kind, **shared, **_side(side, kind.removeprefix("only_"))}
+    for name, found in rows_by_kind(result):
+        kind = KINDS[name]
+        for row in found:
+            yield {"kind": kind, **row}
 
 
-def document(result: RunComparison, fail_on: str) -> dict[str, Any]:
-    """The whole comparison as one object: both sides, rows by kind, notes, conclusion, exit code."""
-    found: dict[str, list[dict[str, Any]]] = {"suite": [], "case": [], "only_base": [], "only_new": []}
-    for row in rows(result):
-        found[row.pop("kind")].append(row)
+def rows_by_kind(result: RunComparison) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
+    """The same rows under the names that JSON has for their kinds, and made as they are asked for."""
+    yield "suites", (_suite_row(result, suite) for suite in result.suites)
+    yield "cases", (_case_row(result, case) for case in result.cases)
+    yield "only_base", (_lone_row(side, "base") for side in result.only_base)
+    yield "only_new", (_lone_row(side, "new") for side in result.only_new)
+
+
+def facts(result: RunComparison, fail_on: str) -> dict[str, Any]:
+    """What JSON says of the comparison besides its rows: both sides, options, notes, conclusion, exit code."""
     return {
         "base": [_run(run) for run in result.base],
         "new": [_run(run) for run in result.new],
         "metric": result.options.metric,
         "threshold": result.options.threshold,
         "mixed": list(result.options.mixed),
-        "suites": found["suite"],
-        "cases": found["case"],
-        "only_base": found["only_base"],
-        "only_new": found["only_new"],
         "notes": list(notes(result)),
         "conclusion": conclusion(result),
         "exit_code": result.exit_code(fail_on),
@@ -86,7 +98,7 @@ def _run(run: RunFile) -> dict[str, Any]:
 def _suite_row(result: RunComparison, suite: SuiteComparison) -> dict[str, Any]:
     key = suite.key
     return {
-        "kind": "suite", "suite": key.suite, "cases": suite.cases, "left_out": suite.left_out,
+        "suite": key.suite, "cases": suite.cases, "left_out": suite.left_out,
         "without_energy": suite.without_energy, "dtype": suite.dtype, "regime": key.regime, "inputs": key.inputs,
         "cache": key.cache, "origin": key.origin, "flop": suite.flop,
         "backend_base": suite.backends[0], "backend_new": suite.backends[1], **_metrics(result, suite),
@@ -94,38 +106,44 @@ def _suite_row(result: RunComparison, suite: SuiteComparison) -> dict[str, Any]:
 
 
 def _case_row(result: RunComparison, case: CaseComparison) -> dict[str, Any]:
-    base, new = case.base.identity._asdict(), case.new.identity._asdict()
-    shared = {name: base[name] if base[name] == new[name] else f"{base[name]} -> {new[name]}" for name in _SHARED}
-    suites = sorted({use.suite for use in (*case.base.uses, *case.new.uses)})
+    base, new = case.base.identity, case.new.identity
+    shared = {
+        name: one if one == other else f"{one} -> {other}"
+        for name, one, other in zip(Identity._fields, base, new, strict=True)
+        if name != "backend"
+    }
+    suites = sorted({use.suite for side in (case.base, case.new) for use in side.uses})
     return {
-        "kind": "case", "suite": " | ".join(suites) or None, **shared,
+        "suite": " | ".join(suites) or None, **shared,
         **_side(case.base, "base"), **_side(case.new, "new"), **_metrics(result, case),
     }  # fmt: skip
 
 
+def _lone_row(side: CaseSide, name: str) -> dict[str, Any]:
+    shared = side.identity._asdict()
+    del shared["backend"]
+    return {**shared, **_side(side, name)}
+
+
 def _side(side: CaseSide, name: str) -> dict[str, Any]:
-    return {
-        f"backend_{name}": side.identity.backend,
-        f"config_{name}": side.config,
-        f"effort_{name}": side.effort,
-        f"processes_{name}": len({sample.process for sample in side.timed}),
-        f"energy_status_{name}": " | ".join(sorted({sample.energy_status for sample in side.samples})),
-        f"failure_{name}": side.failure,
-    }
+    return dict(zip(_SIDE_COLUMNS[name], _side_values(side), strict=True))
+
+
+def _side_values(side: CaseSide) -> tuple[Any, ...]:
+    processes = len({sample.process for sample in side.timed})
+    statuses = {sample.energy_status for sample in side.samples}
+    energy_status = " | ".join(sorted(statuses)) if len(statuses) > 1 else next(iter(statuses))
+    return side.identity.backend, side.config, side.effort, processes, energy_status, side.failure
 
 
 def _metrics(result: RunComparison, of: CaseComparison | SuiteComparison) -> dict[str, Any]:
     found: dict[str, Any] = {"speedup": of.speedup}
-    for metric, column in METRIC_COLUMNS.items():
+    for metric, columns in _METRIC_COLUMNS.items():
         one = result.judged(of, metric)
-        if one is None:
-            continue
-        name = metric.replace("-", "_")
-        found |= {
-            f"{column}_base": one.base, f"{column}_new": one.new,
-            f"{name}_ratio": one.ratio, f"{name}_ratio_low": one.interval.low, f"{name}_ratio_high": one.interval.high,
-            f"{name}_ratio_systematic": one.systematic,
-            f"{name}_ratio_total_low": one.total.low, f"{name}_ratio_total_high": one.total.high,
-            f"{name}_verdict": one.verdict,
-        }  # fmt: skip
+        if one is not None:
+            values = (
+                one.base, one.new, one.ratio, one.interval.low, one.interval.high, one.systematic,
+                one.total.low, one.total.high, one.verdict,
+            )  # fmt: skip
+            found.update(zip(columns, values, strict=True))
     return found

@@ -42,12 +42,15 @@ def share(value: float) -> str:
 
 
 def conclusion(result: RunComparison) -> list[str]:
-    """One sentence a suite; one for all cases where no suite can be totalled in the metric."""
-    told = [_of(result, suite, _name(result, suite)) for suite in result.suites]
+    """One sentence a suite, and one per watt where both sides have energy; one for all where nothing is totalled."""
+    metrics = [result.options.metric]
+    if not {"energy", "tflops-per-w"}.intersection(metrics):
+        metrics.append("tflops-per-w")
+    told = [_of(result, suite, _name(result, suite), metric) for suite in result.suites for metric in metrics]
     sentences = [sentence for sentence in told if sentence]
     if len(sentences) > MOST_NAMED:
         left = len(sentences) - MOST_NAMED
-        return [*sentences[:MOST_NAMED], f"and {left} more totals, in the table above."]
+        return [*sentences[:MOST_NAMED], f"and {left} more sentences: --format json gives every total."]
     return sentences or [_of_cases(result)]
 
 
@@ -66,8 +69,8 @@ def _name(result: RunComparison, suite: SuiteComparison) -> str:
     return ", ".join(words)
 
 
-def _of(result: RunComparison, one: CaseComparison | SuiteComparison, name: str) -> str | None:
-    found = result.judged(one)
+def _of(result: RunComparison, one: CaseComparison | SuiteComparison, name: str, metric: str) -> str | None:
+    found = result.judged(one, metric)
     if found is None:
         return None
     ends = interval(found.interval)
@@ -91,7 +94,7 @@ def _of_cases(result: RunComparison) -> str:
     if not with_ratio:
         return f"No case has {metric} on both sides: nothing can be told."
     if len(with_ratio) == 1:
-        sentence = _of(result, with_ratio[0], with_ratio[0].base.identity.label)
+        sentence = _of(result, with_ratio[0], with_ratio[0].base.identity.label, metric)
         assert sentence is not None
         return sentence
     counts = Counter(result.verdicts(with_ratio))
@@ -119,6 +122,11 @@ def notes(result: RunComparison) -> Iterator[str]:
         yield (
             f"one process alone{which}: its interval carries the run-to-run spread of the board's repeated cases, "
             f"{share(RUN_TO_RUN)} where too few were repeated; --processes 3 measures it"
+        )
+    if any(case.base.identity.dtype != case.new.identity.dtype for case in result.cases):
+        yield (
+            "two formats in a pair: their results are not equally accurate, and no time holds the conversion of "
+            "operands to fp8 or their transposition"
         )
     if any(sample.time_s and sample.time_s.low is None for side in sides for sample in side.samples):
         yield "some (imported) figures state no error of their own: their intervals hold the run-to-run spread alone"

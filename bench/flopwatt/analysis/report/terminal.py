@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -15,7 +17,7 @@ from flopwatt.analysis.check import check
 from flopwatt.analysis.headline import COMPLETE, Headline, headlines
 from flopwatt.analysis.processes import merge
 from flopwatt.analysis.report.quantities import DASH, percent, seconds, significant
-from flopwatt.runs.records import ENERGY_USABLE
+from flopwatt.runs.records import ENERGY_USABLE, Record
 from flopwatt.runs.stats import Interval
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, run_rows
@@ -46,14 +48,29 @@ def run_view(run: RunFile) -> RenderableType:
 
 
 def _tables(run: RunFile) -> Iterator[RenderableType]:
-    """The tables, and how many rows each is short of where a file holds more than anybody reads on a terminal."""
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in merge(run_rows(run)):
-        groups[row["regime"], row["inputs"]].append(row)
-    for (regime, inputs), group in groups.items():
-        yield _Fitted(regime, inputs, [_printable(row) for row in group[:ROWS_MOST]])
-        if len(group) > ROWS_MOST:
-            yield Text(f"  … and {len(group) - ROWS_MOST} more rows: --format csv or parquet gives all", style="yellow")
+    """The tables, and how many cases each is short of where a file holds more than anybody reads on a terminal."""
+    for (regime, inputs), cases in _by_setting(run).items():
+        shown = set(islice(cases, ROWS_MOST))
+        records = tuple(
+            record for record in run.records if record.case_id in shown and _setting(record) == (regime, inputs)
+        )
+        rows = merge(run_rows(replace(run, records=records)))
+        yield _Fitted(regime, inputs, [_printable(row) for row in rows[:ROWS_MOST]])
+        if len(cases) > ROWS_MOST or len(rows) > ROWS_MOST:
+            more = f"{len(cases) - ROWS_MOST:,} more cases" if len(cases) > ROWS_MOST else "more rows"
+            yield Text(f"  … and {more}: --format csv or parquet gives all", style="yellow")
+
+
+def _by_setting(run: RunFile) -> dict[tuple[str, str], dict[str, None]]:
+    """The cases of each regime and kind of inputs, in order: only those that are shown have their rows worked out."""
+    found: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for record in run.records:
+        found[_setting(record)][record.case_id] = None
+    return found
+
+
+def _setting(record: Record) -> tuple[str, str]:
+    return record.case.regime, record.case.inputs
 
 
 def _printable(row: Row) -> Row:

@@ -1,0 +1,56 @@
+"""Data for other programs, written row by row so that a large table is never held whole."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from flopwatt.errors import InputError
+
+FORMULA_STARTS: Final = frozenset("=+-@\t\r")
+"""What a spreadsheet takes for the beginning of a formula, which can fetch and run things."""
+
+
+def csv_rows(file: IO[str], rows: Iterable[Mapping[str, Any]], columns: Sequence[str], text: Iterable[str]) -> None:
+    """CSV with a header; what a row lacks of `columns` is empty, and it has no others.
+
+    text: the columns that may hold words of a file.
+
+    Words that a spreadsheet would take for a formula get an apostrophe in front. JSON and Parquet, which no program
+    runs, hold them as they are.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    words, empty = tuple(text), dict.fromkeys(columns)
+    for row in rows:
+        cells = {**empty, **row}
+        for name in words:
+            word = cells[name]
+            if word and word[0] in FORMULA_STARTS:
+                cells[name] = f"'{word}"
+        writer.writerow(cells.values())
+
+
+def json_array(file: IO[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A JSON array with one row a line."""
+    separator = "["
+    for row in rows:
+        file.write(f"{separator}\n{_encoder.encode(row).decode()}")
+        separator = ","
+    file.write("[]" if separator == "[" else "\n]")
+
+
+def refuse_input(output: Path | None, inputs: Iterable[Path]) -> None:
+    """Raises InputError where writing `output` would replace one of the run files it is made from."""
+    if output is None or not output.exists():
+        return
+    for path in inputs:
+        if path.exists() and output.samefile(path):
+            raise InputError(f"{output} is what is read: choose another -o")
+
+
+_encoder = msgspec.json.Encoder()
