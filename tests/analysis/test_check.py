@@ -72,3 +72,17 @@ def test_altered_and_doubled_cases_are_named() -> None:
 def test_a_run_that_was_cut_off_says_how_to_go_on() -> None:
     assert faults(record(), end=None) == ["no end was written: the run was cut off; continue with --resume"]
     assert faults(record(), end=None, torn=True) == ["the last line is cut off: continue with --resume"]
+
+
+def test_a_burst_is_held_against_the_highest_clock_not_against_the_one_after_it() -> None:
+    """Its few clock readings may be of the rest beside it; 789 TFLOPS need 1460 MHz."""
+    raw = measurement(launch_ms=0.1742)
+    assert raw.power is not None
+    slow = msgspec.structs.replace(raw.power, clock_mhz=(345,) * len(raw.power.t_ns))
+    raw = msgspec.structs.replace(raw, power=slow)
+    sustained = record(measurement=raw)
+    burst = msgspec.structs.replace(
+        sustained, case=msgspec.structs.replace(sustained.case, regime="burst"), energy_status="unsupported"
+    )
+    assert [what for what in faults(sustained) if "over the dense" in what]
+    assert not [what for what in faults(burst) if "over the dense" in what]

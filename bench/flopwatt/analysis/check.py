@@ -124,7 +124,9 @@ def _rate(row: Row, segment: Segment) -> Iterator[str]:
     spec = gpus.find(environment.gpu, environment.memory_bytes, environment.sm_count)
     if spec is None or row["tflops"] is None or row["dtype"] is None:
         return
-    clock_hz = (row["clock_mhz"] or 0) * 1e6 or spec.max_clock_hz
+    # A burst is over before the clock has been read often: held against the highest one.
+    observed_mhz = row["clock_mhz"] if row["regime"] == "sustained" else None
+    clock_hz = observed_mhz * 1e6 if observed_mhz else spec.max_clock_hz
     peak = spec.peak_at_clock(row["dtype"], clock_hz) if clock_hz else None
     if peak is not None and clock_hz is not None and row["tflops"] * 1e12 > peak * (1 + PEAK_TOLERANCE):
         yield (

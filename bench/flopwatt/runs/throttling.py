@@ -20,7 +20,7 @@ def fraction_with(raw: RawMeasurement, bits: int) -> float | None:
         return None
     hits = total = 0
     for t, reasons in zip(raw.power.t_ns, raw.power.reasons, strict=True):
-        if reasons is not None and any(w.start_ns <= t <= w.end_ns for w in raw.windows):
+        if reasons is not None and any(w.start_ns <= t < w.end_ns for w in raw.windows):
             total += 1
             hits += bool(reasons & bits)
     return hits / total if total else None

@@ -212,7 +212,7 @@ def _state_columns(raw: RawMeasurement) -> Row:
         t = np.asarray(raw.power.t_ns)
         inside = np.zeros(len(t), dtype=bool)
         for window in raw.windows:
-            inside |= (t >= window.start_ns) & (t <= window.end_ns)
+            inside |= (t >= window.start_ns) & (t < window.end_ns)  # at its end the load is gone
         columns["clock_mhz"] = _mean(raw.power.clock_mhz, inside)
         columns["temp_c"] = _mean(raw.power.temp_c, inside)
     if raw.slow is not None:
