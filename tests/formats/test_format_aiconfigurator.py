@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,20 @@ def test_a_public_table_with_power_keeps_it_refused() -> None:
     assert len(found) == 35742
     assert {one.energy_status for one in found} == {"refused"}
     assert all(one.measurement and one.measurement.power_w and 200 < one.measurement.power_w < 1100 for one in found)
+
+
+def test_a_file_that_unfolds_to_more_than_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = aiconfigurator(tmp_path / "t.parquet", [{}, {}, {}])
+    monkeypatch.setattr(format_, "ROWS_MOST", 2)
+    with pytest.raises(InputError, match="3 rows, over the 2 that are read"):
+        list(format_.open_table(path).rows)
+    monkeypatch.undo()
+    monkeypatch.setattr(format_, "GROUP_BYTES_MOST", 100)
+    with pytest.raises(InputError, match="MiB uncompressed, over the"):
+        list(format_.open_table(path).rows)
+
+
+def test_a_pipe_in_a_folder_of_tables_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / format_.FILE_NAME)
+    with pytest.raises(InputError, match=r"no gemm_perf\.parquet in it"):
+        format_.open_table(tmp_path)

@@ -37,8 +37,9 @@ def interval(found: Interval) -> str:
 
 
 def share(value: float) -> str:
-    """A relative figure in percent: 1 %, 0.5 %, 7.1 %."""
-    return f"{value * 100:.2g} %"
+    """A relative figure in percent: 1 %, 0.5 %, 7.1 %, 150 %."""
+    percent = value * 100
+    return f"{percent:.2g} %" if percent < 99.5 else f"{percent:.0f} %"
 
 
 def conclusion(result: RunComparison) -> list[str]:
