@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "measure"]
+__all__ = ["__version__", "load", "load_calibration", "measure"]
 
 if TYPE_CHECKING:
+    from flopwatt.analysis.calibrate.files import load_calibration
     from flopwatt.measurement.callables import measure
     from flopwatt.runs.tidy import load
 
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from flopwatt.runs.tidy import load
 
         return load
+    if name == "load_calibration":
+        from flopwatt.analysis.calibrate.files import load_calibration
+
+        return load_calibration
     if name == "measure":
         from flopwatt.measurement.callables import measure
 

@@ -56,7 +56,7 @@ def refusal(path: Path, **options: str) -> str:
 
 def test_shipped_suites() -> None:
     suites = {suite.name: suite for suite in list_suites()}
-    assert tuple(suites) == ("peak", "quick", *list_models())
+    assert tuple(suites) == ("calibration", "calibration-check", "peak", "quick", *list_models())
     assert all(suite.description.isprintable() and suite.description for suite in suites.values())
     for name in list_models():
         suite, model = suites[name], load_model(name)
@@ -221,7 +221,10 @@ def test_any_text_is_a_suite_or_one_line(tmp_path_factory: pytest.TempPathFactor
 
 
 def test_unknown_suite_and_dtype() -> None:
-    with pytest.raises(SuiteError, match=r"^unknown suite 'quik': choose one of peak, quick, gpt-3-175b, .*\.toml"):
+    with pytest.raises(
+        SuiteError,
+        match=r"^unknown suite 'quik': choose one of calibration, calibration-check, peak, quick, gpt-3-175b, .*\.toml",
+    ):
         load_suite("quik")
     with pytest.raises(SuiteError, match=r"nowhere.toml: no such file"):
         load_suite("nowhere.toml")

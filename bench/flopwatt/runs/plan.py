@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -53,14 +53,16 @@ class Plan:
 def build(suites: Sequence[Suite], choices: Choices) -> Plan:
     """The plan for these suites. Equal cases of several suites are measured once and keep every use.
 
-    Order: by share of the headline's FLOPs, most first, so that what a budget cuts off matters least. Later
-    processes are shuffled, lest every process meet the same case in the same thermal state; a budget keeps the order.
+    Order: by share of the headline's FLOPs, most first, so that what a budget cuts off matters least; a suite's
+    own order where it asks for that. Later processes are shuffled, lest every process meet the same case in the same
+    thermal state; a budget keeps the order.
     """
     found: dict[str, tuple[Case, list[Use]]] = {}
     for suite in suites:
         for case, use in _uses(suite, choices):
             _add(found.setdefault(case_id(case), (case, []))[1], use)
-    ordered = sorted(found.items(), key=lambda entry: _value(*entry[1]), reverse=True)
+    listed = {suite.name for suite in suites if suite.in_order}
+    ordered = sorted(found.items(), key=lambda entry: _value(entry[1][0], entry[1][1], listed), reverse=True)
     processes = choices.processes or max((EFFORT[case.effort].processes for case, _ in found.values()), default=1)
     planned = []
     for process in range(processes):
@@ -116,7 +118,10 @@ def _use(suite: Suite, item: SuiteItem) -> Use:
     )
 
 
-def _value(case: Case, uses: Sequence[Use]) -> tuple[float, float]:
-    """FLOPs that the case stands for in headlines, then its own; a sequence comes after the GEMMs it replays."""
+def _value(case: Case, uses: Sequence[Use], listed: Container[str]) -> tuple[float, float]:
+    """FLOPs that the case stands for in headlines, then its own; a sequence comes after the GEMMs it replays.
+
+    listed: suites whose cases keep the order of their list, after all others.
+    """
     headline = sum(case.flop * use.count for use in uses if use.headline)
-    return headline, (0 if case.sequence else case.flop)
+    return headline, (0 if case.sequence or all(use.suite in listed for use in uses) else case.flop)

@@ -27,7 +27,8 @@ or from a model, by shipped name or by a file's path relative to this one:
     sequence = false              # or the replay of one layer's GEMMs in order
 
 Beside either: `name` (default the file's name), `description`, `effort` (fast, normal, publish), `regimes` (default
-["sustained"]). Keys in a `[cpu]` table replace those of the file where a CPU is measured.
+["sustained"]), `in_order` (measure the GEMMs as they are listed, not the largest first). Keys in a `[cpu]` table
+replace those of the file where a CPU is measured.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Suite:
     effort, regimes: what the suite asks for where the command line is silent. sequence: one layer's GEMMs to replay
     in order, empty for none. tokens: tokens of one step, which `count` of each item refers to, or None. model: the
     model it derives from. layers: how many of the model's layers the counts cover. dtype: the format it was asked for.
+    in_order: its items are to be measured as they are listed, so that a budget cuts off the last.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Suite:
     model: str | None = None
     layers: int | None = None
     dtype: str | None = None
+    in_order: bool = False
 
     @property
     def headline_flop(self) -> int:
@@ -110,6 +113,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     lm_head: bool | None = None
     attention: bool | None = None
     sequence: bool | None = None
+    in_order: bool = False
 
 
 class _SuiteFile(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -203,6 +207,7 @@ def _from_file(path: Path, where: object, dtype: str, device_kind: DeviceKind) -
         description=body.description or suite.description,
         effort=body.effort,
         regimes=tuple(dict.fromkeys(body.regimes)),
+        in_order=body.in_order,
     )
 
 

@@ -1,0 +1,1 @@
+"""Fitting a predictor of GEMM time, power and energy to runs, and using it."""

@@ -1,0 +1,41 @@
+"""What a prediction has to know of a GPU beforehand: SMs, clock, dense peak, bandwidth, L2, limits, with sources."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from flopwatt.runs import gpus
+from flopwatt.runs.frozen import Frozen
+
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e22)]
+
+
+class Chip(Frozen, frozen=True, kw_only=True):
+    """One GPU in one number format.
+
+    flop_per_s: dense peak at the highest clock, which no kernel passes. bytes_per_s: of DRAM. l2_bytes: of the last
+    cache. limit_w, idle_w: bounds of its power.
+    """
+
+    sm_count: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+    flop_per_s: Positive
+    bytes_per_s: Positive
+    l2_bytes: Positive
+    limit_w: Positive
+
+
+def chip_of(spec: gpus.GpuSpec, dtype: str) -> Chip | None:
+    """The chip that a published entry describes; None where it has no dense peak for `dtype`."""
+    peak = spec.peak_flop_per_s(dtype)
+    if peak is None:
+        return None
+    fastest = spec.peak_at_clock(dtype, spec.max_clock_hz) if spec.max_clock_hz else None
+    return Chip(
+        sm_count=spec.sm_count,
+        flop_per_s=max(peak, fastest or 0.0),
+        bytes_per_s=spec.mem_bytes_per_s,
+        l2_bytes=spec.l2_bytes,
+        limit_w=spec.tdp_w,
+    )

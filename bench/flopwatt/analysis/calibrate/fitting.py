@@ -1,0 +1,173 @@
+"""Fitting one number format: core, residual and intervals of time, power and energy, judged on sites held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from flopwatt.analysis.calibrate import intervals, residual, validation
+from flopwatt.analysis.calibrate.chip import Chip
+from flopwatt.analysis.calibrate.core import START, Array, Shapes, core_time, fit_core
+from flopwatt.analysis.calibrate.features import roofline
+from flopwatt.analysis.calibrate.points import LAYOUT_CODES, Points
+from flopwatt.analysis.calibrate.power import fit_power
+from flopwatt.analysis.calibrate.records import Fitted, Quantity, Residual
+from flopwatt.analysis.calibrate.residual import Prior, Seen
+
+FOLDS: Final = 5
+CORE_POINTS_MOST: Final = 3000
+_LARGE: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class TimeModel:
+    """Core and residual of time, and what they predict."""
+
+    core: Array
+    residual: Residual
+
+    def seconds(self, shapes: Shapes, layout: Array, chip: Chip) -> tuple[Array, Seen]:
+        """Predicted seconds, and what the residual saw."""
+        core_s = core_time(self.core, shapes, chip)
+        seen = residual.see(shapes, layout, core_s, chip, self.residual.transfers)
+        return core_s * np.exp(residual.evaluate(self.residual, seen)), seen
+
+
+def fit_time(
+    points: Points, chip: Chip, priors: Sequence[Prior] = (), forests: int = 2, share: float = 0.5
+) -> TimeModel:
+    """Core, then residual, of these points alone. share: of the Gaussian process, where there is one."""
+    step = max(1, len(points) // CORE_POINTS_MOST)
+    core = fit_core(points.shapes.take(slice(None, None, step)), points.time_s[::step], chip)
+    core_s = core_time(core, points.shapes, chip)
+    seen = residual.see(points.shapes, points.layout, core_s, chip, [prior.transfer for prior in priors], priors)
+    learned = residual.fit(seen, np.log(points.time_s / core_s), priors, forests)
+    return TimeModel(core, msgspec.structs.replace(learned, process_share=share if learned.process else 0.0))
+
+
+def fit(
+    points: Points,
+    chip: Chip,
+    dtype: str,
+    *,
+    chip_source: str,
+    priors: Sequence[Prior] = (),
+    idle_w: float | None = None,
+    limit_w: float | None = None,
+    cold: bool = False,
+) -> Fitted:
+    """Everything of one number format. cold: operands came from DRAM each time, so that its roof is a floor of time.
+
+    priors: what other GPUs' calibrations lend; used where points are few. Of no points at all the physical core is
+    left as it starts, with an interval to match, and nothing validated.
+    """
+    if not len(points):
+        return unmeasured(chip, dtype, chip_source, limit_w)
+    priors = _chosen(points, chip, priors)
+    held_s, share = _held_out(points, chip, priors)
+    model = fit_time(points, chip, priors, share=share)
+    seen = model.seconds(points.shapes, points.layout, chip)[1]
+    error = np.log(points.time_s / held_s)
+    width = intervals.fit(seen.trees, error)
+    power = fit_power(points, chip, held_s, seen, error, idle_w, limit_w)
+    memory_bound = points.shapes.bytes / chip.bytes_per_s > points.shapes.flop / chip.flop_per_s
+    return Fitted(
+        dtype=dtype,
+        chip=chip,
+        chip_source=chip_source,
+        core=tuple(model.core.tolist()),
+        time=Quantity(residual=model.residual, interval=width),
+        power=power.quantity if power else None,
+        energy_interval=power.energy_interval if power else None,
+        idle_w=power.low_w if power else idle_w,
+        limit_w=power.high_w if power else limit_w,
+        floor_memory=cold,
+        domain=intervals.domain_of(points.shapes, _layouts(points)),
+        points=len(points),
+        power_points=power.count if power else 0,
+        left_out=points.left_out,
+        sustained_flop_per_s=sustained_rate(points),
+        sustained_bytes_per_s=_best(points.shapes.bytes / points.time_s, memory_bound),
+        errors_time=validation.errors(
+            points.shapes, points.time_s, held_s, validation.coverage(width, seen.trees, error),
+            roofline(points.shapes, chip), points.sites,
+        ),
+        errors_power=power.errors_power if power else None,
+        errors_energy=power.errors_energy if power else None,
+        shapes=tuple(zip(*(size.astype(int).tolist() for size in _sizes(points.shapes)), strict=True)),
+        measured_s=_short(points.time_s),
+        held_out_s=_short(held_s),
+    )  # fmt: skip
+
+
+def sustained_rate(points: Points) -> float:
+    """FLOP/s that large shapes hold: the 97th percentile of those within a factor of four of the largest.
+
+    Beyond what was measured nothing is taken to run faster: by then power, not parallelism, limits the clock.
+    """
+    flop = points.shapes.flop
+    large = flop >= flop.max() / _LARGE
+    return float(np.quantile(flop[large] / points.time_s[large], 0.97))
+
+
+def unmeasured(chip: Chip, dtype: str, chip_source: str, limit_w: float | None) -> Fitted:
+    """What a spec sheet alone gives."""
+    nothing = Quantity(residual=Residual(), interval=intervals.unknown())
+    return Fitted(
+        dtype=dtype, chip=chip, chip_source=chip_source, core=tuple(START.tolist()), time=nothing, limit_w=limit_w
+    )
+
+
+def folds(points: Points, count: int = FOLDS, seed: int = 0) -> Array:
+    """Which fold each point is in: whole (N, K) sites where there are enough, else single points."""
+    sites = points.sites
+    groups = sites if sites.max() + 1 >= 2 * count else np.arange(len(points))
+    dealt = np.random.default_rng(seed).permutation(groups.max() + 1) % count
+    return np.asarray(dealt[groups])
+
+
+def _chosen(points: Points, chip: Chip, priors: Sequence[Prior]) -> Sequence[Prior]:
+    """The priors worth keeping; none where there are points enough without."""
+    if len(points) > residual.SPARSE_MOST or not priors:
+        return ()
+    core_s = core_time(fit_core(points.shapes, points.time_s, chip), points.shapes, chip)
+    return residual.chosen(points.shapes, points.layout, points.time_s, core_s, chip, priors)
+
+
+def _held_out(points: Points, chip: Chip, priors: Sequence[Prior]) -> tuple[Array, float]:
+    """Seconds of each point by a fit that never saw its site, and the share of the process that suits them best."""
+    if len(points) < 2:
+        return core_time(START, points.shapes, chip), 0.5
+    shares = residual.SHARES if len(points) <= residual.SPARSE_MOST else (0.0,)
+    fold = folds(points)
+    held: Array = np.empty((len(shares), len(points)))
+    for one in np.unique(fold):
+        test = fold == one
+        model = fit_time(points.take(~test), chip, priors, forests=1)
+        part = points.take(test)
+        core_s = core_time(model.core, part.shapes, chip)
+        seen = residual.see(part.shapes, part.layout, core_s, chip, model.residual.transfers, priors)
+        held[:, test] = np.log(core_s) + residual.evaluate_shares(model.residual, seen, shares)
+    best = residual.best_share(held, np.log(points.time_s))
+    return np.exp(held[best]), shares[best]
+
+
+def _layouts(points: Points) -> tuple[str, ...]:
+    return tuple(name for name, code in LAYOUT_CODES.items() if (points.layout == code).any())
+
+
+def _sizes(shapes: Shapes) -> tuple[Array, Array, Array, Array]:
+    return shapes.batch, shapes.m, shapes.n, shapes.k
+
+
+def _best(rate: Array, rows: npt.NDArray[np.bool_]) -> float | None:
+    return float(rate[rows].max()) if rows.any() else None
+
+
+def _short(seconds: Array) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in seconds)
