@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from flopwatt_process import flopwatt
 
 HUGE = "16777216x16777216x16777216"

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from flopwatt_process import COMMAND, ENVIRONMENT, flopwatt, start
 
 from flopwatt.analysis.headline import headlines
 from flopwatt.runs.store import read
 from flopwatt.runs.tidy import load
+from flopwatt_process import COMMAND, ENVIRONMENT, flopwatt, start
 
 SIMULATED = ("run", "--simulate", "h100")
 

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from flopwatt_process import flopwatt, start
 
 from flopwatt.runs.store import read
 from flopwatt.runs.tidy import load
+from flopwatt_process import flopwatt, start
 
 QUICK = ("run", "--simulate", "h100", "--suite", "quick")
 

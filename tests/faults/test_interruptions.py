@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from flopwatt_process import flopwatt, start
 
 from flopwatt.analysis.check import check
 from flopwatt.runs.store import RunFile, read
+from flopwatt_process import flopwatt, start
 
 WORDS = ("run", "--simulate", "h100", "--model", "llama-3.1-8b", "--effort", "fast")
 
