@@ -6,6 +6,7 @@ source of chance, and returns other bytes; what it cannot take apart it leaves t
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -58,9 +59,12 @@ def one_json(data: bytes, chance: random.Random) -> bytes | None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    for _ in range(1 + (chance.random() < 0.3)):
-        document = _changed(document, chance)
-    return json.dumps(document).encode("utf-8", "surrogatepass")
+    try:
+        for _ in range(1 + (chance.random() < 0.3)):
+            document = _changed(document, chance)
+        return json.dumps(document).encode("utf-8", "surrogatepass")
+    except (ValueError, OverflowError, RecursionError):  # a value put inside itself, infinity as an integer
+        return None
 
 
 def _changed(document: Any, chance: random.Random) -> Any:
@@ -74,7 +78,7 @@ def _changed(document: Any, chance: random.Random) -> Any:
 
     visit(document)
     if not places:
-        return chance.choice(VALUES)
+        return copy.deepcopy(chance.choice(VALUES))
     node, key = chance.choice(places)
     match chance.randrange(8):
         case 0:
@@ -85,9 +89,9 @@ def _changed(document: Any, chance: random.Random) -> Any:
         case 2 | 3 if isinstance(node[key], int | float):
             node[key] = chance.choice((-node[key], node[key] * 1000, node[key] / 1000, node[key] + 1, int(node[key])))
         case 4 if isinstance(node, list):
-            node.insert(key, chance.choice(VALUES) if chance.random() < 0.5 else node[key])
+            node.insert(key, copy.deepcopy(chance.choice(VALUES) if chance.random() < 0.5 else node[key]))
         case _:
-            node[key] = chance.choice(VALUES)
+            node[key] = copy.deepcopy(chance.choice(VALUES))
     return document
 
 

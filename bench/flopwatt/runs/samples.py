@@ -8,6 +8,9 @@ import msgspec
 
 from flopwatt.runs.frozen import Frozen
 
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""A sensor's or clock's integer: sums and differences of two stay within the 64 bits that they are computed in."""
+
 
 def _parallel(trace: object, *columns: tuple[int | None, ...]) -> None:
     """Raises ValueError where a trace's arrays differ in length: no later arithmetic could tell which is short."""
@@ -18,8 +21,8 @@ def _parallel(trace: object, *columns: tuple[int | None, ...]) -> None:
 class Load(Frozen, frozen=True, kw_only=True):
     """One gap-free stretch of launches. launches[i] have completed at t_ns[i]; the first mark is the start, 0."""
 
-    t_ns: tuple[int, ...]
-    launches: tuple[int, ...]
+    t_ns: tuple[Count, ...]
+    launches: tuple[Count, ...]
 
     def __post_init__(self) -> None:
         _parallel(self, self.t_ns, self.launches)
@@ -29,8 +32,8 @@ class Window(Frozen, frozen=True, kw_only=True):
     """The part of a load, by its index, that counts: after warm-up or settling."""
 
     load: int
-    start_ns: int
-    end_ns: int
+    start_ns: Count
+    end_ns: Count
 
 
 class CounterTrace(Frozen, frozen=True, kw_only=True):
@@ -39,9 +42,9 @@ class CounterTrace(Frozen, frozen=True, kw_only=True):
     The change happened in (before_ns[i], t_ns[i]]: before_ns is when the previous value was last seen.
     """
 
-    before_ns: tuple[int, ...]
-    t_ns: tuple[int, ...]
-    energy_mj: tuple[int, ...]
+    before_ns: tuple[Count, ...]
+    t_ns: tuple[Count, ...]
+    energy_mj: tuple[Count, ...]
 
     def __post_init__(self) -> None:
         _parallel(self, self.before_ns, self.t_ns, self.energy_mj)
@@ -54,14 +57,14 @@ class PowerTrace(Frozen, frozen=True, kw_only=True):
     may step and its meaning is the driver's: stored as evidence, never aligned with.
     """
 
-    t_ns: tuple[int, ...]
-    instant_mw: tuple[int | None, ...] = ()
-    average_mw: tuple[int | None, ...] = ()
-    clock_mhz: tuple[int | None, ...] = ()
-    temp_c: tuple[int | None, ...] = ()
-    reasons: tuple[int | None, ...] = ()
-    stamp_us: tuple[int | None, ...] = ()
-    stamp_origin_us: int | None = None
+    t_ns: tuple[Count, ...]
+    instant_mw: tuple[Count | None, ...] = ()
+    average_mw: tuple[Count | None, ...] = ()
+    clock_mhz: tuple[Count | None, ...] = ()
+    temp_c: tuple[Count | None, ...] = ()
+    reasons: tuple[Count | None, ...] = ()
+    stamp_us: tuple[Count | None, ...] = ()
+    stamp_origin_us: Count | None = None
 
     def __post_init__(self) -> None:
         columns = (self.instant_mw, self.average_mw, self.clock_mhz, self.temp_c, self.reasons, self.stamp_us)
@@ -71,11 +74,11 @@ class PowerTrace(Frozen, frozen=True, kw_only=True):
 class SlowTrace(Frozen, frozen=True, kw_only=True):
     """Quantities read about once a second: the enforced limit, and nanoseconds spent throttled since driver load."""
 
-    t_ns: tuple[int, ...]
-    power_limit_mw: tuple[int | None, ...] = ()
-    power_violation_ns: tuple[int | None, ...] = ()
-    thermal_violation_ns: tuple[int | None, ...] = ()
-    memory_clock_mhz: tuple[int | None, ...] = ()
+    t_ns: tuple[Count, ...]
+    power_limit_mw: tuple[Count | None, ...] = ()
+    power_violation_ns: tuple[Count | None, ...] = ()
+    thermal_violation_ns: tuple[Count | None, ...] = ()
+    memory_clock_mhz: tuple[Count | None, ...] = ()
 
     def __post_init__(self) -> None:
         columns = (self.power_limit_mw, self.power_violation_ns, self.thermal_violation_ns, self.memory_clock_mhz)
@@ -88,9 +91,9 @@ class ClockMap(Frozen, frozen=True, kw_only=True):
     drift_ns: disagreement of the two anchors over the load, after which marks were interpolated linearly.
     """
 
-    first_half_width_ns: int
-    last_half_width_ns: int
-    drift_ns: int
+    first_half_width_ns: Count
+    last_half_width_ns: Count
+    drift_ns: Count
 
 
 class RawMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
@@ -102,7 +105,7 @@ class RawMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="r
     """
 
     timer: str
-    origin_ns: int
+    origin_ns: Count
     loads: tuple[Load, ...]
     windows: tuple[Window, ...]
     operand_sets: int = 1

@@ -137,7 +137,8 @@ def _file_rows(path: Path) -> Iterator[Found]:
                 values = {name: _values(batch.column(name)) for name in columns}
                 for cells in zip(*values.values(), strict=True):
                     yield _found(dict(zip(columns, cells, strict=True)))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    # RuntimeError: what Parquet's own checks raise through the reader.
+    except (pa.ArrowException, OSError, UnicodeDecodeError, RuntimeError) as error:
         what = shortened(printable(" ".join(str(error).split())), 160)
         raise InputError(f"{path}: not a whole Parquet file ({what}): fetch it again") from None
 
