@@ -26,8 +26,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from flopwatt.analysis.compare import Comparison, Options, RunComparison, compare
-from flopwatt.analysis.ratios import WORDS
+from flopwatt.analysis.comparing.comparison import Comparison, Options, RunComparison, compare
+from flopwatt.analysis.comparing.ratios import WORDS
 from flopwatt.measurement.case import measure_case
 from flopwatt.measurement.simulation.gpu import SimulatedGpu
 from flopwatt.measurement.simulation.loading import load_scenario

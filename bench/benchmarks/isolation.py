@@ -21,14 +21,12 @@ from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Choices, build
 from flopwatt.runs.records import Planned, Policy, Record
 from flopwatt.runs.samples import RawMeasurement
-from flopwatt.runs.stats import launch_time
+from flopwatt.runs.stats import launch_time, mean_interval
 from flopwatt.runs.suites import suite_from_shapes
 
 SHAPES = ("512x512x512", "1024x1024x512", "1024x1024x1024")
-ROUNDS = 4
+ROUNDS = 12
 COST_MOST = 0.01
-T_95 = 3.182
-"""Student's t, two-sided 95 %, of a mean of four rounds."""
 
 Round = tuple[float, dict[str, float]]
 """Seconds of the whole plan, and of one launch by shape."""
@@ -59,6 +57,14 @@ def in_process(rig: HardwareRig, cases: tuple[Planned, ...], seeds: Callable[[Pl
     return time.perf_counter() - begun, times
 
 
+def pair(number: int, run: Run, rig: HardwareRig, cases: tuple[Planned, ...]) -> tuple[Round, Round]:
+    """One round of each; which goes first alternates, since a machine warms up and slows down."""
+    if number % 2:
+        plain = in_process(rig, cases, run._seed)
+        return isolated(run, cases), plain
+    return isolated(run, cases), in_process(rig, cases, run._seed)
+
+
 def _shape(problem: object) -> str:
     return getattr(problem, "shape", "sequence")
 
@@ -80,7 +86,7 @@ def main() -> int:
         assert isinstance(worker.measure(cases[0], 0, True, 300.0), Done)
         run._soaked = True  # the warm-up did it, as it did for the rig here
         measure_case(rig, cases[0].case, soak=True)
-        rounds = [(isolated(run, cases), in_process(rig, cases, run._seed)) for _ in range(ROUNDS)]
+        rounds = [pair(number, run, rig, cases) for number in range(ROUNDS)]
     finally:
         run.close()
         rig.close()
@@ -99,14 +105,12 @@ def main() -> int:
 
 def _add(table: Table, what: str, plain: list[float], ours: list[float]) -> float:
     """Adds one line, and returns the lower end of what isolation costs of it."""
-    changes = [b / a - 1 for a, b in zip(plain, ours, strict=True)]
-    mean = statistics.fmean(changes)
-    half = T_95 * statistics.stdev(changes) / len(changes) ** 0.5
-    low, high = mean - half, mean + half
+    ratio = mean_interval([b / a for a, b in zip(plain, ours, strict=True)])
+    low, high = ratio.low - 1, ratio.high - 1
     verdict = "over 1 %" if low > COST_MOST else "under 1 %" if high < COST_MOST else "too noisy to tell"
     table.add_row(
         what, f"{statistics.median(plain):.2f}", f"{statistics.median(ours):.2f}",
-        f"{mean:+.2%}", f"{low:+.2%} to {high:+.2%}", verdict,
+        f"{ratio.value - 1:+.2%}", f"{low:+.2%} to {high:+.2%}", verdict,
     )  # fmt: skip
     return low
 

@@ -18,7 +18,7 @@ from flopwatt_process import flopwatt, start
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
 from flopwatt.measurement.simulation.loading import shipped
-from flopwatt.measurement.tuning_store import load
+from flopwatt.measurement.tuned.store import load
 from flopwatt.runs.store import read
 
 SHAPE = "4095x4095x4095"

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from flopwatt.commands import compiled
 from flopwatt.commands.compiled import Row, compiled_rows, markdown
-from flopwatt.measurement.tuning import Wish, jobs
-from flopwatt.measurement.tuning_compile import Resources
+from flopwatt.measurement.tuning.compiling import Resources
+from flopwatt.measurement.tuning.search import Wish, jobs
 from gemmkernels import triton_tiled
 from gemmkernels.compile_ahead import DEVICES
 from gemmkernels.problem import Problem

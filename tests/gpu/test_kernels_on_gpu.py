@@ -15,9 +15,9 @@ import torch
 from flopwatt.measurement.clock import MonotonicClock
 from flopwatt.measurement.device import choose, threads
 from flopwatt.measurement.timing_cuda import CudaTimer
-from flopwatt.measurement.tuning import tunable
-from flopwatt.measurement.tuning_compile import Job, Resources, compile_all
-from flopwatt.measurement.tuning_store import load as load_store
+from flopwatt.measurement.tuned.store import load as load_store
+from flopwatt.measurement.tuning.compiling import Job, Resources, compile_all
+from flopwatt.measurement.tuning.search import tunable
 from gemmkernels import inputs, reference, torch_mm
 from gemmkernels.backend import BACKENDS, Backend, Config, Device, Launch, Operands, load
 from gemmkernels.problem import DTYPES, LAYOUTS, Problem

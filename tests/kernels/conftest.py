@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from interpreting import Interpreter
+from interpreting import Interpreted, Interpreter
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +14,9 @@ def interpreter() -> Iterator[Interpreter]:
     process = Interpreter()
     yield process
     process.close()
+
+
+@pytest.fixture(scope="module")
+def interpreted(request: pytest.FixtureRequest, interpreter: Interpreter) -> Interpreted:
+    """Results of the module's cases, `INTERPRETED`, on its `BACKEND`."""
+    return Interpreted(interpreter, request.module.BACKEND, request.module.INTERPRETED, {})

@@ -7,16 +7,25 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import gemmkernels
 from gemmkernels.backend import Config
-from gemmkernels.problem import Problem
+from gemmkernels.problem import LAYOUTS, Problem
 
 Case = tuple[Problem, Config | None]
 """A problem and a configuration, None for the backend's default."""
+
+
+def ragged(shape: tuple[int, int, int], dtypes: Sequence[str], config: Config) -> dict[str, Case]:
+    """One problem that no tile divides, in each format and layout."""
+    return {
+        f"ragged {dtype} {layout}": (Problem(*shape, dtype=dtype, layout=layout), config)
+        for dtype in dtypes
+        for layout in LAYOUTS
+    }
 
 
 class Interpreter:

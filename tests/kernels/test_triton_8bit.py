@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
 from compiling import DEVICES, Compiled, absent_operands, compile_first
-from interpreting import Interpreted, Interpreter
+from interpreting import Interpreted
 
 from gemmkernels import triton_8bit
 from gemmkernels.backend import Config, Device
@@ -31,6 +31,7 @@ def int8(m: int, n: int, k: int, batch: int = 1) -> Problem:
     return Problem(m, n, k, batch=batch, dtype="int8", layout="nt")
 
 
+BACKEND = "triton-tiled-8bit"
 INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
     **{f"ragged {dtype} {scaling}": (fp8(*RAGGED, dtype, scaling), TALL) for dtype in FP8 for scaling in SCALINGS},
     **{f"fp8 into {out}": (fp8(*RAGGED, out_dtype=out), WIDE) for out in ("bf16", "fp16", "fp32")},
@@ -48,12 +49,6 @@ INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
     "int8 last group short": (int8(160, 96, 32), SMALL),
     "int8 default": (int8(150, 140, 70), None),
 }
-
-
-@pytest.fixture(scope="module")
-def interpreted(interpreter: Interpreter) -> Interpreted:
-    """Results of `INTERPRETED`, from a process that has Triton interpret."""
-    return Interpreted(interpreter, "triton-tiled-8bit", INTERPRETED, {})
 
 
 @pytest.mark.parametrize("name", INTERPRETED)

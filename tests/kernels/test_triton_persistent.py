@@ -7,11 +7,11 @@ import pytest
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
 from compiling import DEVICES, Compiled, absent_operands, compile_first
-from interpreting import Interpreted, Interpreter
+from interpreting import Interpreted, ragged
 
 from gemmkernels import triton_persistent
 from gemmkernels.backend import Config, Device
-from gemmkernels.problem import Problem
+from gemmkernels.problem import LAYOUTS, Problem
 
 SMALL: Config = {
     "BLOCK_M": 32,
@@ -27,16 +27,12 @@ HALVED: Config = SMALL | {"EPILOGUE_SUBTILE": 2, "BLOCK_N": 64, "NUM_SMS": 2}
 TALL: Config = SMALL | {"BLOCK_M": 64, "BLOCK_K": 16, "GROUP_M": 1, "NUM_SMS": 50}
 
 WIDE_FORMATS = ("bf16", "fp16", "tf32")
-LAYOUTS = ("nn", "nt", "tn")
 RAGGED = (72, 56, 88)
 RAGGED_8BIT = (67, 48, 80)
 
+BACKEND = "triton-persistent"
 INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
-    **{
-        f"ragged {dtype} {layout}": (Problem(*RAGGED, dtype=dtype, layout=layout), SMALL)
-        for dtype in WIDE_FORMATS
-        for layout in LAYOUTS
-    },
+    **ragged(RAGGED, WIDE_FORMATS, SMALL),
     **{f"halved {layout}": (Problem(*RAGGED, dtype="tf32", layout=layout), HALVED) for layout in LAYOUTS},
     **{f"batch {layout}": (Problem(40, 72, 40, batch=3, dtype="fp16", layout=layout), SMALL) for layout in LAYOUTS},
     "batch in halves": (Problem(40, 72, 40, batch=3, dtype="fp16"), HALVED),
@@ -59,12 +55,6 @@ INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
     "bf16 into fp32": (Problem(*RAGGED, dtype="bf16", out_dtype="fp32"), SMALL),
     "default": (Problem(144, 136, 72, dtype="tf32"), None),
 }
-
-
-@pytest.fixture(scope="module")
-def interpreted(interpreter: Interpreter) -> Interpreted:
-    """Results of `INTERPRETED`, from a process that has Triton interpret."""
-    return Interpreted(interpreter, "triton-persistent", INTERPRETED, {})
 
 
 @pytest.mark.parametrize("name", INTERPRETED)

@@ -9,11 +9,11 @@ import pytest
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
 from compiling import DEVICES, absent_operands, compile_call
-from interpreting import Interpreted, Interpreter
+from interpreting import Interpreted, ragged
 
 from gemmkernels import triton_splitk
 from gemmkernels.backend import Config, Device
-from gemmkernels.problem import Problem
+from gemmkernels.problem import LAYOUTS, Problem
 
 SMALL: Config = {
     "BLOCK_M": 32,
@@ -30,15 +30,11 @@ SWAPPED: Config = SMALL | {"SWAP_AB": True, "BLOCK_N": 16, "SPLIT_K": 2}
 ATOMIC: Config = SMALL | {"REDUCTION": "atomic"}
 
 FORMATS = ("bf16", "fp16", "tf32", "fp32")
-LAYOUTS = ("nn", "nt", "tn")
 RAGGED = (67, 45, 83)
 
+BACKEND = "triton-splitk"
 INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
-    **{
-        f"ragged {dtype} {layout}": (Problem(*RAGGED, dtype=dtype, layout=layout), SMALL)
-        for dtype in FORMATS
-        for layout in LAYOUTS
-    },
+    **ragged(RAGGED, FORMATS, SMALL),
     **{f"swapped {layout}": (Problem(13, 70, 83, dtype="fp32", layout=layout), SWAPPED) for layout in LAYOUTS},
     **{f"atomic {layout}": (Problem(*RAGGED, dtype="fp32", layout=layout), ATOMIC) for layout in LAYOUTS},
     **{f"batch {layout}": (Problem(33, 65, 40, batch=3, dtype="fp16", layout=layout), SMALL) for layout in LAYOUTS},
@@ -56,12 +52,6 @@ INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
     "bf16 into fp32, atomic": (Problem(*RAGGED, dtype="bf16", out_dtype="fp32"), ATOMIC),
     "default": (Problem(50, 40, 500, dtype="fp32"), None),
 }
-
-
-@pytest.fixture(scope="module")
-def interpreted(interpreter: Interpreter) -> Interpreted:
-    """Results of `INTERPRETED`, from a process that has Triton interpret."""
-    return Interpreted(interpreter, "triton-splitk", INTERPRETED, {})
 
 
 @pytest.mark.parametrize("name", INTERPRETED)

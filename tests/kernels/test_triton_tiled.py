@@ -9,26 +9,22 @@ import pytest
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
 from compiling import DEVICES, Compiled, absent_operands, compile_first
-from interpreting import Interpreted, Interpreter
+from interpreting import Interpreted, ragged
 
 from gemmkernels import triton_tiled
 from gemmkernels.backend import Config, Device
-from gemmkernels.problem import Problem
+from gemmkernels.problem import LAYOUTS, Problem
 
 SMALL: Config = {"BLOCK_M": 32, "BLOCK_N": 32, "BLOCK_K": 32, "GROUP_M": 2, "num_warps": 4, "num_stages": 2}
 WIDE: Config = SMALL | {"BLOCK_N": 64, "GROUP_M": 8}
 TALL: Config = SMALL | {"BLOCK_M": 64, "BLOCK_K": 16, "GROUP_M": 1}
 
 FORMATS = ("bf16", "fp16", "tf32", "fp32")
-LAYOUTS = ("nn", "nt", "tn")
 RAGGED = (67, 45, 83)
 
+BACKEND = "triton-tiled"
 INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
-    **{
-        f"ragged {dtype} {layout}": (Problem(*RAGGED, dtype=dtype, layout=layout), SMALL)
-        for dtype in FORMATS
-        for layout in LAYOUTS
-    },
+    **ragged(RAGGED, FORMATS, SMALL),
     **{f"even {layout}": (Problem(64, 64, 64, dtype="fp32", layout=layout), SMALL) for layout in LAYOUTS},
     **{f"batch {layout}": (Problem(33, 65, 40, batch=3, dtype="fp16", layout=layout), SMALL) for layout in LAYOUTS},
     "one row": (Problem(1, 70, 50, dtype="fp32"), SMALL),
@@ -45,12 +41,6 @@ INTERPRETED: dict[str, tuple[Problem, Config | None]] = {
     "bf16 into fp32": (Problem(*RAGGED, dtype="bf16", out_dtype="fp32"), SMALL),
     "default": (Problem(150, 140, 70, dtype="fp32"), None),
 }
-
-
-@pytest.fixture(scope="module")
-def interpreted(interpreter: Interpreter) -> Interpreted:
-    """Results of `INTERPRETED`, from a process that has Triton interpret."""
-    return Interpreted(interpreter, "triton-tiled", INTERPRETED, {})
 
 
 @pytest.mark.parametrize("name", INTERPRETED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopwatt.measurement.tuning_records import Entry, Estimate, Evidence, Measured, Tried, bucket_of
+from flopwatt.measurement.tuned.records import Entry, Estimate, Evidence, Measured, Tried, bucket_of
 from gemmkernels.backend import Config
 from gemmkernels.problem import Problem
 

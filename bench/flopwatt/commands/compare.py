@@ -12,9 +12,9 @@ from typing import IO, Final
 import msgspec
 from rich.console import Console
 
-from flopwatt.analysis.compare import FAIL_ON, Options, RunComparison
-from flopwatt.analysis.compare import compare as compare_runs
-from flopwatt.analysis.matching import Backends
+from flopwatt.analysis.comparing.comparison import FAIL_ON, Options, RunComparison
+from flopwatt.analysis.comparing.comparison import compare as compare_runs
+from flopwatt.analysis.comparing.matching import Backends
 from flopwatt.commands.data import csv_rows, json_array, refuse_input
 from flopwatt.errors import InputError
 from flopwatt.runs.collector import paused_collector

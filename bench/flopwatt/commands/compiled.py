@@ -21,10 +21,10 @@ from flopwatt.commands.run import EXIT_DONE, EXIT_NO
 from flopwatt.commands.tune import Tuning, config_text, in_layouts
 from flopwatt.errors import InputError
 from flopwatt.measurement.device import choose, threads
-from flopwatt.measurement.tuning import Wish, frozen, jobs, refusal, tunable
-from flopwatt.measurement.tuning_compile import Job, Resources, Result, compile_all
-from flopwatt.measurement.tuning_device import device_of
-from flopwatt.measurement.tuning_records import apart_from_shape
+from flopwatt.measurement.tuned.device import device_of
+from flopwatt.measurement.tuned.records import apart_from_shape
+from flopwatt.measurement.tuning.compiling import Job, Resources, Result, compile_all
+from flopwatt.measurement.tuning.search import Wish, frozen, jobs, refusal, tunable
 from flopwatt.text import printable
 from gemmkernels.backend import Device, load
 from gemmkernels.problem import Problem
@@ -233,7 +233,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """The page kernels/COMPILED.md: a table a backend."""
     import triton
 
-    from flopwatt.measurement.tuning_compile import SPILL_BYTES
+    from flopwatt.measurement.tuning.compiling import SPILL_BYTES
 
     parts = [PREAMBLE.format(triton=triton.__version__, spill=SPILL_BYTES)]
     for backend in dict.fromkeys(row.backend for row in rows):

@@ -24,11 +24,13 @@ from flopwatt.commands.run import (
     header,
 )
 from flopwatt.errors import DeviceError, InputError, TuningStoreError
-from flopwatt.measurement import tuning_store
 from flopwatt.measurement.device import default_dtype
 from flopwatt.measurement.messages import RigSpec
 from flopwatt.measurement.runner import Run, now
-from flopwatt.measurement.tuning import (
+from flopwatt.measurement.tuned import store as tuning_store
+from flopwatt.measurement.tuned.device import device_of
+from flopwatt.measurement.tuned.records import Entry, Objective
+from flopwatt.measurement.tuning.search import (
     REGIMES,
     Shortlist,
     Wish,
@@ -38,9 +40,7 @@ from flopwatt.measurement.tuning import (
     tunable,
     wishes,
 )
-from flopwatt.measurement.tuning_device import device_of
-from flopwatt.measurement.tuning_records import Entry, Objective
-from flopwatt.measurement.tuning_verdict import Verdict, decide
+from flopwatt.measurement.tuning.verdict import Verdict, decide
 from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Plan
 from flopwatt.runs.records import Environment, Event, Policy

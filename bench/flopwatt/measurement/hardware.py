@@ -20,7 +20,7 @@ from flopwatt.measurement.power.sampler import Sampler
 from flopwatt.measurement.rig import CaseSkipped, Prepared
 from flopwatt.measurement.timing import Timer
 from flopwatt.measurement.timing_cpu import CpuTimer
-from flopwatt.measurement.tuning_lookup import Tuned
+from flopwatt.measurement.tuned.lookup import Tuned
 from flopwatt.measurement.workload import Workbench, Workload
 from flopwatt.runs import gpus
 from flopwatt.runs.effort import S

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from flopwatt.measurement import tuning_store
 from flopwatt.measurement.messages import Hello
 from flopwatt.measurement.perturbation import TARGET
+from flopwatt.measurement.tuned import store as tuning_store
 from flopwatt.text import without_paths
 
 IDLE_MORE_W: Final = 15.0

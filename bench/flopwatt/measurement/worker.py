@@ -74,7 +74,7 @@ def open_rig(spec: RigSpec) -> Rig:
     if spec.scenario is not None:
         from flopwatt.measurement.simulation.loading import load_scenario
         from flopwatt.measurement.simulation.rig import SimulatedRig
-        from flopwatt.measurement.tuning_lookup import Tuned
+        from flopwatt.measurement.tuned.lookup import Tuned
 
         rig = SimulatedRig(
             load_scenario(spec.scenario), seed=spec.seed, process=spec.process, idle=spec.idle, shared=spec.shared

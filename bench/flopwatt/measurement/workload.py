@@ -12,7 +12,7 @@ import torch
 
 from flopwatt.measurement.device import available_bytes
 from flopwatt.measurement.rig import CaseSkipped
-from flopwatt.measurement.tuning_lookup import Found, Tuned
+from flopwatt.measurement.tuned.lookup import Found, Tuned
 from flopwatt.runs.records import Case, Correctness
 from gemmkernels import inputs, reference
 from gemmkernels.backend import Backend, Config, Device, Launch, Operands

@@ -12,12 +12,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from flopwatt.analysis.compare import CaseComparison, Comparison, RunComparison
-from flopwatt.analysis.ratios import Ratio
+from flopwatt.analysis.comparing.comparison import CaseComparison, Comparison, RunComparison
+from flopwatt.analysis.comparing.ratios import Ratio
+from flopwatt.analysis.comparing.sides import CaseSide
+from flopwatt.analysis.comparing.totals import SuiteComparison
 from flopwatt.analysis.report.comparison_words import MOST_NAMED, conclusion, interval, notes, times
 from flopwatt.analysis.report.quantities import DASH, seconds, significant
-from flopwatt.analysis.sides import CaseSide
-from flopwatt.analysis.totals import SuiteComparison
 from flopwatt.runs.store import RunFile
 from flopwatt.text import printable
 

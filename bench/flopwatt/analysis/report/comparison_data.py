@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
-from flopwatt.analysis.compare import CaseComparison, RunComparison
+from flopwatt.analysis.comparing.comparison import CaseComparison, RunComparison
+from flopwatt.analysis.comparing.sides import CaseSide, Identity
+from flopwatt.analysis.comparing.totals import SuiteComparison
 from flopwatt.analysis.report.comparison_words import conclusion, notes
-from flopwatt.analysis.sides import CaseSide, Identity
-from flopwatt.analysis.totals import SuiteComparison
 from flopwatt.runs.store import RunFile
 
 METRIC_COLUMNS: Final = {

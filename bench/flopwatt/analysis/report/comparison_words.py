@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from flopwatt.analysis.compare import CaseComparison, RunComparison
-from flopwatt.analysis.ratios import WORDS
+from flopwatt.analysis.comparing.comparison import CaseComparison, RunComparison
+from flopwatt.analysis.comparing.ratios import WORDS
+from flopwatt.analysis.comparing.totals import SuiteComparison
 from flopwatt.analysis.report.quantities import DASH, significant
-from flopwatt.analysis.totals import SuiteComparison
 from flopwatt.runs.stats import RUN_TO_RUN, Interval
 
 MOST_NAMED: Final = 5

@@ -20,8 +20,8 @@ from flopwatt.measurement.simulation.sampler import VirtualSampler
 from flopwatt.measurement.simulation.scenario import Scenario
 from flopwatt.measurement.simulation.sensor import SimulatedSensor
 from flopwatt.measurement.simulation.timer import SimulatedTimer
-from flopwatt.measurement.tuning_device import device_of
-from flopwatt.measurement.tuning_lookup import Tuned
+from flopwatt.measurement.tuned.device import device_of
+from flopwatt.measurement.tuned.lookup import Tuned
 from flopwatt.runs.gpus import find
 from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity, case_id
 from gemmkernels.backend import load

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from statistics import geometric_mean, quantiles
 from typing import Final
 
-from flopwatt.analysis.compare import CaseComparison, RunComparison, compare
+from flopwatt.analysis.comparing.comparison import CaseComparison, RunComparison, compare
+from flopwatt.analysis.comparing.sides import Identity
 from flopwatt.analysis.report.page.boards import Board, BoardKey
 from flopwatt.analysis.report.page.content import Content, clean
 from flopwatt.analysis.report.page.figure import (
@@ -26,7 +27,6 @@ from flopwatt.analysis.report.page.figure import (
     rule,
 )
 from flopwatt.analysis.report.quantities import significant
-from flopwatt.analysis.sides import Identity
 from flopwatt.errors import InputError
 from flopwatt.runs.gpus import GpuSpec
 from flopwatt.runs.store import RunFile

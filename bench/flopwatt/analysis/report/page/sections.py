@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flopwatt.analysis.compare import RunComparison
+from flopwatt.analysis.comparing.comparison import RunComparison
+from flopwatt.analysis.comparing.totals import SuiteComparison
 from flopwatt.analysis.report.comparison_words import interval, share
 from flopwatt.analysis.report.page.between import Between, groups, nameplates, spread, without_watts
 from flopwatt.analysis.report.page.content import Content, clean
@@ -16,7 +17,6 @@ from flopwatt.analysis.report.page.methods import environments, paragraphs
 from flopwatt.analysis.report.page.remarks import by_file, origin_banners, remarks
 from flopwatt.analysis.report.page.traces import Trace
 from flopwatt.analysis.report.quantities import DASH, significant
-from flopwatt.analysis.totals import SuiteComparison
 
 OPEN_MOST: Final = 4
 """Remarks of one file that are seen without opening the list."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flopwatt.analysis.sides import CaseSide, Identity
+from flopwatt.analysis.comparing.sides import CaseSide, Identity
 from flopwatt.runs.records import Use
 
 MIXABLE: Final = ("origin", "regime", "inputs", "cache", "scaling", "accumulation", "dtype")

@@ -12,16 +12,16 @@ pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure
 
 from tuned_entries import SMALL, SQUARE, WIDE, problem
 
-from flopwatt.measurement import tuning
 from flopwatt.measurement.case import measure_case
 from flopwatt.measurement.simulation.loading import load_scenario
 from flopwatt.measurement.simulation.rig import SimulatedRig
 from flopwatt.measurement.simulation.scenario import Scenario, Tile
-from flopwatt.measurement.tuning import Shortlist, Wish, candidates, plan_for, shortlists, wishes
-from flopwatt.measurement.tuning_compile import Job, Resources, Result
-from flopwatt.measurement.tuning_device import device_of
-from flopwatt.measurement.tuning_records import Objective, Tried
-from flopwatt.measurement.tuning_verdict import Verdict, decide
+from flopwatt.measurement.tuned.device import device_of
+from flopwatt.measurement.tuned.records import Objective, Tried
+from flopwatt.measurement.tuning import search as tuning
+from flopwatt.measurement.tuning.compiling import Job, Resources, Result
+from flopwatt.measurement.tuning.search import Shortlist, Wish, candidates, plan_for, shortlists, wishes
+from flopwatt.measurement.tuning.verdict import Verdict, decide
 from flopwatt.runs.plan import Choices, build
 from flopwatt.runs.records import Environment, Record, Segment
 from flopwatt.runs.suites import load_suite

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from flopwatt.measurement.device import threads
-from flopwatt.measurement.tuning_compile import Job, Resources, Result, compile_all, is_compiled
-from flopwatt.measurement.tuning_records import Objective, Tried
+from flopwatt.measurement.tuned.records import Objective, Tried
+from flopwatt.measurement.tuning.compiling import Job, Resources, Result, compile_all, is_compiled
 from flopwatt.runs import gpus
 from flopwatt.runs.plan import Plan
 from flopwatt.runs.records import Case, Planned, Regime, Use, case_id

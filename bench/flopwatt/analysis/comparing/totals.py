@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from flopwatt.analysis.matching import Matching, Pair
-from flopwatt.analysis.ratios import Ratio, mean, of_metric, ratio, side_half
-from flopwatt.analysis.sides import CaseSide, Identity, Quantity
+from flopwatt.analysis.comparing.matching import Matching, Pair
+from flopwatt.analysis.comparing.ratios import Ratio, mean, of_metric, ratio, side_half
+from flopwatt.analysis.comparing.sides import CaseSide, Identity, Quantity
 from flopwatt.runs.records import Use
 from flopwatt.runs.stats import Interval, symmetric
 

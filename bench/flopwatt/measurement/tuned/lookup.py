@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Final
 
 from flopwatt.errors import TuningStoreError
-from flopwatt.measurement.tuning_records import (
+from flopwatt.measurement.tuned.records import (
     Entry,
     Objective,
     apart_from_shape,
@@ -16,7 +16,7 @@ from flopwatt.measurement.tuning_records import (
     distance,
     versions_of,
 )
-from flopwatt.measurement.tuning_store import stored
+from flopwatt.measurement.tuned.store import stored
 from flopwatt.runs.records import Environment, Origin
 from gemmkernels.backend import Config
 from gemmkernels.problem import Problem

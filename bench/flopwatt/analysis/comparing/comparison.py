@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from flopwatt.analysis.matching import MIXABLE, Backends, Difference, Pair, match
+from flopwatt.analysis.comparing.matching import MIXABLE, Backends, Difference, Pair, match
+from flopwatt.analysis.comparing.ratios import METRICS, REGRESSIONS, Ratio, mean, of_metric, ratio, verdict
+from flopwatt.analysis.comparing.sides import CaseSide, Quantity, Side
+from flopwatt.analysis.comparing.totals import SuiteComparison, suite_comparisons
 from flopwatt.analysis.processes import run_to_run
-from flopwatt.analysis.ratios import METRICS, REGRESSIONS, Ratio, mean, of_metric, ratio, verdict
-from flopwatt.analysis.sides import CaseSide, Quantity, Side
-from flopwatt.analysis.totals import SuiteComparison, suite_comparisons
 from flopwatt.errors import InputError
 from flopwatt.runs.stats import Interval
 from flopwatt.runs.store import RunFile, read

@@ -7,7 +7,7 @@ import math
 import pytest
 from comparing import case, of, processes, run, use
 
-from flopwatt.analysis.compare import compare
+from flopwatt.analysis.comparing.comparison import compare
 from flopwatt.runs.stats import RUN_TO_RUN, Z975, student_t
 
 A, B = case(1024), case(2048)

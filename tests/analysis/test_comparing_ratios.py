@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flopwatt.analysis.ratios import Ratio, quantile, ratio, verdict
+from flopwatt.analysis.comparing.ratios import Ratio, quantile, ratio, verdict
 from flopwatt.runs.stats import RUN_TO_RUN, Z975, Interval, symmetric
 
 

@@ -12,8 +12,8 @@ import pytest
 from tuned_entries import SMALL, SQUARE, VERSIONS, WIDE, entry, problem
 
 from flopwatt.errors import TuningStoreError
-from flopwatt.measurement import tuning_store
-from flopwatt.measurement.tuning_store import add, load, parse
+from flopwatt.measurement.tuned import store as tuning_store
+from flopwatt.measurement.tuned.store import add, load, parse
 
 
 def test_what_is_added_is_read_back(tmp_path: Path):

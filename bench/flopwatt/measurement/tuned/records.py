@@ -1,6 +1,6 @@
 """What a tuning store holds: for a kernel, a GPU, a shape and versions the best configuration, and the evidence for it.
 
-`tuned/README.md` beside this module explains the format.
+`README.md` beside this module explains the format.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The files of the tuning store: read whole or refused, and replaced whole.
 
-Two places are read: what was shipped with flopwatt (`tuned/*.json` beside this module) and the user's own file.
+Two places are read: what was shipped with flopwatt (`*.json` beside this module) and the user's own file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from flopwatt.errors import TuningStoreError
-from flopwatt.measurement.tuning_records import Entry, Stored, identity
+from flopwatt.measurement.tuned.records import Entry, Stored, identity
 from flopwatt.text import shortened
 
 FORMAT: Final = 1
@@ -61,9 +61,7 @@ def stored() -> tuple[Entry, ...]:
 
 def shipped() -> tuple[Entry, ...]:
     """The entries that come with flopwatt."""
-    folder = resources.files("flopwatt.measurement") / "tuned"
-    if not folder.is_dir():
-        return ()
+    folder = resources.files("flopwatt.measurement.tuned")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
     return tuple(entry for file in files for entry in parse(file.read_bytes(), file.name))
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
-from flopwatt.measurement.tuning_compile import Job, Resources, compile_all, is_compiled
+from flopwatt.measurement.tuning.compiling import Job, Resources, compile_all, is_compiled
 from gemmkernels.backend import Config, Device
 from gemmkernels.problem import Problem
 

@@ -11,7 +11,7 @@ from comparing import case, imported, of, processes, run, segment, use
 from rich.console import Console
 from synthetic import H100
 
-from flopwatt.analysis.compare import Options, RunComparison, compare
+from flopwatt.analysis.comparing.comparison import Options, RunComparison, compare
 from flopwatt.analysis.report.comparison import MOST_CASES, view
 from flopwatt.analysis.report.comparison_data import COLUMNS, facts, rows, rows_by_kind
 from flopwatt.analysis.report.comparison_words import conclusion

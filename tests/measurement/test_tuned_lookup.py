@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tuned_entries import GPU, SMALL, SQUARE, VERSIONS, WIDE, entry, problem
 
-from flopwatt.measurement import tuning_store
-from flopwatt.measurement.tuning_lookup import Found, Tuned, Wanted, choose
-from flopwatt.measurement.tuning_records import Entry, bucket_of, distance
+from flopwatt.measurement.tuned import store as tuning_store
+from flopwatt.measurement.tuned.lookup import Found, Tuned, Wanted, choose
+from flopwatt.measurement.tuned.records import Entry, bucket_of, distance
 from flopwatt.runs.records import Environment
 from gemmkernels.problem import Problem
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from flopwatt.measurement.tuning import Key, Shortlist, frozen
-from flopwatt.measurement.tuning_records import (
+from flopwatt.measurement.tuned.records import (
     Entry,
     Estimate,
     Evidence,
@@ -20,6 +19,7 @@ from flopwatt.measurement.tuning_records import (
     bucket_of,
     versions_of,
 )
+from flopwatt.measurement.tuning.search import Key, Shortlist, frozen
 from flopwatt.runs.energy import judge
 from flopwatt.runs.records import ENERGY_USABLE, Record, Segment
 from flopwatt.runs.samples import RawMeasurement

@@ -7,8 +7,8 @@ import math
 import pytest
 from comparing import case, imported, of, processes, run, segment, use
 
-from flopwatt.analysis.compare import Options, compare
-from flopwatt.analysis.matching import Backends
+from flopwatt.analysis.comparing.comparison import Options, compare
+from flopwatt.analysis.comparing.matching import Backends
 from flopwatt.errors import InputError
 from flopwatt.runs.records import Case, Correctness, SensorIdentity, Use
 from flopwatt.runs.stats import RUN_TO_RUN, Z975, student_t

@@ -1,0 +1,28 @@
+"""Options that several commands share, spelt once: their words, types and help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunFiles = Annotated[list[Path], typer.Argument(help="Run files.")]
+
+Suites = Annotated[list[str] | None, typer.Option(help="Suite by name or TOML file; may be repeated.")]
+Model = Annotated[str | None, typer.Option(help="Model by name, TOML file or Hugging Face config.json.")]
+Seq = Annotated[int | None, typer.Option(help="Sequence length for --model.")]
+MicroBatch = Annotated[int | None, typer.Option(help="Micro-batch for --model.")]
+TensorParallel = Annotated[int | None, typer.Option(help="Tensor-parallel degree for --model.")]
+Shapes = Annotated[list[str] | None, typer.Option(help="MxNxK or BATCHxMxNxK; may be repeated.")]
+
+_DTYPES = "bf16, fp16, tf32, fp32, fp8_e4m3, fp8_e5m2, int8."
+Dtype = Annotated[str | None, typer.Option(help=_DTYPES)]
+Dtypes = Annotated[list[str] | None, typer.Option(help=_DTYPES)]
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N.")]
+Budget = Annotated[str | None, typer.Option(help="Stop before this much time is spent: 90s, 10m.")]
+Shared = Annotated[bool, typer.Option("--shared", help="Measure on a busy GPU; marks the rows.")]
+Simulate = Annotated[str | None, typer.Option(help="Scenario, by name or TOML file, of a simulated GPU.")]
+Format = Annotated[str, typer.Option(help="table or json.")]
+TableFormat = Annotated[str, typer.Option(help="table, csv or json.")]

@@ -1,0 +1,107 @@
+"""Commands that read runs: `show`, `check`, `compare`, `report`, and `import`, which makes one of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flopwatt.cli import options
+from flopwatt.cli.app import app, console
+
+
+@app.command()
+def show(
+    files: options.RunFiles,
+    format: Annotated[
+        str, typer.Option(help="table, csv, json or parquet: all but the first are tidy data.")
+    ] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write csv, json or parquet.")] = None,
+) -> int:
+    """Show run files as tables with headlines, or as tidy data."""
+    from flopwatt.commands import show as command
+
+    return command.show(files, format, output, console())
+
+
+@app.command()
+def check(files: options.RunFiles) -> int:
+    """Say whether run files are whole and physically sane."""
+    from flopwatt.commands import check as command
+
+    return command.check_files(files, console())
+
+
+@app.command()
+def compare(
+    base: Annotated[Path, typer.Argument(help="Run file to compare with.")],
+    new: Annotated[Path, typer.Argument(help="Run file that is compared.")],
+    also_base: Annotated[list[Path] | None, typer.Option(help="One more file of BASE; may be repeated.")] = None,
+    also_new: Annotated[list[Path] | None, typer.Option(help="One more file of NEW; may be repeated.")] = None,
+    metric: Annotated[str, typer.Option(help="time, tflops, power, energy or tflops-per-w.")] = "time",
+    threshold: Annotated[str, typer.Option(help="Changes below it are the same in practice.")] = "1%",
+    best: Annotated[bool, typer.Option("--best", help="The fastest backend of each side, case by case.")] = False,
+    base_backend: Annotated[str | None, typer.Option(help="With --new-backend: BASE's backend.")] = None,
+    new_backend: Annotated[str | None, typer.Option(help="With --base-backend: NEW's backend.")] = None,
+    allow_mixed: Annotated[
+        str, typer.Option(help="What may differ in a pair: origin,regime,inputs,cache,scaling,accumulation,dtype.")
+    ] = "",
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            help="Exit 1 on: any (a suite's total, or a case beyond chance among so many), suite, case (any case's own "
+            "verdict), never."
+        ),
+    ] = "any",
+    format: options.TableFormat = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write csv or json.")] = None,
+) -> int:
+    """Compare two runs case by case and in total; exits with 1 on a regression, 3 where it cannot be told."""
+    from flopwatt.commands import compare as command
+
+    request = command.Request(
+        (base, *(also_base or ())),
+        (new, *(also_new or ())),
+        metric,
+        threshold,
+        best,
+        base_backend,
+        new_backend,
+        allow_mixed,
+        fail_on,
+    )
+    return command.compare(request, format, output, console())
+
+
+@app.command()
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Run files; the first board is the base of comparisons.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("report.html"),
+    png: Annotated[Path | None, typer.Option(help="Folder for the figures as PNG.")] = None,
+    price: Annotated[list[str] | None, typer.Option(help="GPU=USD_PER_HOUR; may be repeated.")] = None,
+) -> int:
+    """Show run files as one self-contained HTML page with figures, and say how sure they are."""
+    from flopwatt.commands import report as command
+
+    return command.report(files, output, png, price or (), console())
+
+
+@app.command("import")
+def import_(
+    format: Annotated[str, typer.Argument(help="aiconfigurator, cutlass-profiler or csv (the tidy columns).")],
+    path: Annotated[
+        Path, typer.Argument(help="File or folder; for aiconfigurator also SYSTEM[/STACK[/VERSION]] of its package.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run file to write.")],
+    gpu: Annotated[
+        str | None, typer.Option(help="The GPU, where the table names none; else keep only its rows.")
+    ] = None,
+    shapes: Annotated[list[str] | None, typer.Option(help="Keep only this suite's GEMMs; may be repeated.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the table is from, kept in the run file.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The table's licence, kept in the run file.")] = None,
+) -> int:
+    """Bring in what others measured, as a run file of origin `imported`."""
+    from flopwatt.commands import importing as command
+
+    return command.import_table(command.Request(format, path, output, gpu, shapes or (), source, licence), console())
