@@ -20,18 +20,26 @@ def run(
     tp: options.TensorParallel = None,
     shape: options.Shapes = None,
     dtype: options.Dtypes = None,
-    backend: Annotated[list[str] | None, typer.Option(help="See `flopwatt backends`; may be repeated.")] = None,
-    regime: Annotated[list[str] | None, typer.Option(help="burst or sustained; may be repeated.")] = None,
-    inputs: Annotated[list[str] | None, typer.Option(help="normal, uniform, zeros, integer, sparse:P.")] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="See `flopwatt backends`; may be repeated.")
+    ] = None,
+    regime: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="burst or sustained; may be repeated.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="normal, uniform, zeros, integer, sparse:P.")
+    ] = None,
     device: options.Device = "auto",
     budget: options.Budget = None,
-    effort: Annotated[str | None, typer.Option(help="fast, normal or publish: how long a case is held.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Repeat in this many fresh processes.")] = None,
+    effort: Annotated[
+        str | None, typer.Option(metavar="NAME", help="fast, normal or publish: how long a case is held.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(metavar="N", help="Repeat in this many fresh processes.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show cases and minutes; run nothing.")] = False,
     shared: options.Shared = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of inputs and order; 0 unless given.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run file to write.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run file.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of inputs and order; 0 unless given.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Run file to write.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="FILE", help="Continue this run file.")] = None,
     simulate: options.Simulate = None,
 ) -> int:
     """Measure GEMMs, reading power beside them; writes a run file and prints a table."""
@@ -78,23 +86,34 @@ def tune(
     tp: options.TensorParallel = None,
     shape: options.Shapes = None,
     dtype: options.Dtypes = None,
-    layout: Annotated[list[str] | None, typer.Option(help="nn, nt, tn: in place of each problem's own.")] = None,
-    backend: Annotated[list[str] | None, typer.Option(help="See `flopwatt backends`; all that can be tuned.")] = None,
-    objective: Annotated[str, typer.Option(help="time (bursts) or energy (joules under sustained load).")] = "time",
-    candidates: Annotated[int, typer.Option(help="Configurations measured for each problem.")] = 10,
-    device: Annotated[str, typer.Option(help="auto or cuda:N.")] = "auto",
+    layout: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="nn, nt, tn: in place of each problem's own.")
+    ] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="See `flopwatt backends`; all that can be tuned.")
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(metavar="NAME", help="time (bursts) or energy (joules under sustained load).")
+    ] = "time",
+    candidates: Annotated[int, typer.Option(metavar="N", help="Configurations measured for each problem.")] = 10,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto or cuda:N.")] = "auto",
     budget: options.Budget = None,
     shared: options.Shared = False,
-    seed: Annotated[int, typer.Option(help="Seed of inputs.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of inputs.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Tuning store to add to; your own unless given.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Tuning store to add to; your own unless given."),
     ] = None,
     simulate: options.Simulate = None,
     compile_only: Annotated[
         bool, typer.Option("--compile-only", help="Compile every candidate, show what it takes; measure nothing.")
     ] = False,
-    target: Annotated[list[str] | None, typer.Option(help="With --compile-only: sm_80, sm_90, sm_100.")] = None,
-    format: Annotated[str, typer.Option(help="With --compile-only: table, json or markdown.")] = "table",
+    target: Annotated[
+        list[str] | None, typer.Option(metavar="SM", help="With --compile-only: sm_80, sm_90, sm_100.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option(metavar="FORMAT", help="With --compile-only: table, json or markdown.")
+    ] = "table",
 ) -> int:
     """Find the best configuration of each kernel for these GEMMs, and keep it for `run`."""
     from flopwatt.commands import tune as command
@@ -128,8 +147,10 @@ def tune(
 @app.command()
 def doctor(
     sensor: Annotated[bool, typer.Option("--sensor", help="Identify the power sensor: a minute of GPU time.")] = False,
-    simulate: Annotated[str | None, typer.Option(help="With --sensor: scenario, by name or TOML file.")] = None,
-    device: Annotated[str, typer.Option(help="With --sensor: auto or cuda:N.")] = "auto",
+    simulate: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="With --sensor: scenario, by name or TOML file.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="With --sensor: auto or cuda:N.")] = "auto",
     format: options.Format = "table",
 ) -> int:
     """Say what this machine can measure, what it cannot, why, and the remedy."""

@@ -9,20 +9,26 @@ import typer
 
 RunFiles = Annotated[list[Path], typer.Argument(help="Run files.")]
 
-Suites = Annotated[list[str] | None, typer.Option(help="Suite by name or TOML file; may be repeated.")]
-Model = Annotated[str | None, typer.Option(help="Model by name, TOML file or Hugging Face config.json.")]
-Seq = Annotated[int | None, typer.Option(help="Sequence length for --model.")]
-MicroBatch = Annotated[int | None, typer.Option(help="Micro-batch for --model.")]
-TensorParallel = Annotated[int | None, typer.Option(help="Tensor-parallel degree for --model.")]
-Shapes = Annotated[list[str] | None, typer.Option(help="MxNxK or BATCHxMxNxK; may be repeated.")]
+Suites = Annotated[
+    list[str] | None, typer.Option(metavar="NAME|FILE", help="Suite by name or TOML file; may be repeated.")
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE", help="Model by name, TOML file or Hugging Face config.json.")
+]
+Seq = Annotated[int | None, typer.Option(metavar="TOKENS", help="Sequence length for --model.")]
+MicroBatch = Annotated[int | None, typer.Option(metavar="N", help="Micro-batch for --model.")]
+TensorParallel = Annotated[int | None, typer.Option(metavar="N", help="Tensor-parallel degree for --model.")]
+Shapes = Annotated[list[str] | None, typer.Option(metavar="MxNxK", help="MxNxK or BATCHxMxNxK; may be repeated.")]
 
 _DTYPES = "bf16, fp16, tf32, fp32, fp8_e4m3, fp8_e5m2, int8."
-Dtype = Annotated[str | None, typer.Option(help=_DTYPES)]
-Dtypes = Annotated[list[str] | None, typer.Option(help=_DTYPES)]
+Dtype = Annotated[str | None, typer.Option(metavar="DTYPE", help=_DTYPES)]
+Dtypes = Annotated[list[str] | None, typer.Option(metavar="DTYPE", help=_DTYPES)]
 
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N.")]
-Budget = Annotated[str | None, typer.Option(help="Stop before this much time is spent: 90s, 10m.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu or cuda:N.")]
+Budget = Annotated[str | None, typer.Option(metavar="TIME", help="Stop before this much time is spent: 90s, 10m.")]
 Shared = Annotated[bool, typer.Option("--shared", help="Measure on a busy GPU; marks the rows.")]
-Simulate = Annotated[str | None, typer.Option(help="Scenario, by name or TOML file, of a simulated GPU.")]
-Format = Annotated[str, typer.Option(help="table or json.")]
-TableFormat = Annotated[str, typer.Option(help="table, csv or json.")]
+Simulate = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE", help="Scenario, by name or TOML file, of a simulated GPU.")
+]
+Format = Annotated[str, typer.Option(metavar="FORMAT", help="table or json.")]
+TableFormat = Annotated[str, typer.Option(metavar="FORMAT", help="table, csv or json.")]

@@ -15,9 +15,11 @@ from flopwatt.cli.app import app, console
 def show(
     files: options.RunFiles,
     format: Annotated[
-        str, typer.Option(help="table, csv, json or parquet: all but the first are tidy data.")
+        str, typer.Option(metavar="FORMAT", help="table, csv, json or parquet: all but the first are tidy data.")
     ] = "table",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write csv, json or parquet.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write csv, json or parquet.")
+    ] = None,
 ) -> int:
     """Show run files as tables with headlines, or as tidy data."""
     from flopwatt.commands import show as command
@@ -37,21 +39,33 @@ def check(files: options.RunFiles) -> int:
 def compare(
     base: Annotated[Path, typer.Argument(help="Run file to compare with.")],
     new: Annotated[Path, typer.Argument(help="Run file that is compared.")],
-    also_base: Annotated[list[Path] | None, typer.Option(help="One more file of BASE; may be repeated.")] = None,
-    also_new: Annotated[list[Path] | None, typer.Option(help="One more file of NEW; may be repeated.")] = None,
-    metric: Annotated[str, typer.Option(help="time, tflops, power, energy or tflops-per-w.")] = "time",
-    threshold: Annotated[str, typer.Option(help="Changes below it are the same in practice.")] = "1%",
+    also_base: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="One more file of BASE; may be repeated.")
+    ] = None,
+    also_new: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="One more file of NEW; may be repeated.")
+    ] = None,
+    metric: Annotated[str, typer.Option(metavar="NAME", help="time, tflops, power, energy or tflops-per-w.")] = "time",
+    threshold: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Changes below it are the same in practice.")
+    ] = "1%",
     best: Annotated[bool, typer.Option("--best", help="The fastest backend of each side, case by case.")] = False,
-    base_backend: Annotated[str | None, typer.Option(help="With --new-backend: BASE's backend.")] = None,
-    new_backend: Annotated[str | None, typer.Option(help="With --base-backend: NEW's backend.")] = None,
+    base_backend: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --new-backend: BASE's backend.")
+    ] = None,
+    new_backend: Annotated[str | None, typer.Option(metavar="NAME", help="With --base-backend: NEW's backend.")] = None,
     allow_mixed: Annotated[
-        str, typer.Option(help="What may differ in a pair: origin,regime,inputs,cache,scaling,accumulation,dtype.")
+        str,
+        typer.Option(
+            metavar="WHAT", help="What may differ in a pair: origin,regime,inputs,cache,scaling,accumulation,dtype."
+        ),
     ] = "",
     fail_on: Annotated[
         str,
         typer.Option(
+            metavar="WHAT",
             help="Exit 1 on: any (a suite's total, or a case beyond chance among so many), suite, case (any case's own "
-            "verdict), never."
+            "verdict), never.",
         ),
     ] = "any",
     format: options.TableFormat = "table",
@@ -77,9 +91,13 @@ def compare(
 @app.command()
 def report(
     files: Annotated[list[Path], typer.Argument(help="Run files; the first board is the base of comparisons.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("report.html"),
-    png: Annotated[Path | None, typer.Option(help="Folder for the figures as PNG.")] = None,
-    price: Annotated[list[str] | None, typer.Option(help="GPU=USD_PER_HOUR; may be repeated.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Page to write.")] = Path(
+        "report.html"
+    ),
+    png: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for the figures as PNG.")] = None,
+    price: Annotated[
+        list[str] | None, typer.Option(metavar="GPU=USD", help="GPU=USD_PER_HOUR; may be repeated.")
+    ] = None,
 ) -> int:
     """Show run files as one self-contained HTML page with figures, and say how sure they are."""
     from flopwatt.commands import report as command
@@ -93,13 +111,19 @@ def import_(
     path: Annotated[
         Path, typer.Argument(help="File or folder; for aiconfigurator also SYSTEM[/STACK[/VERSION]] of its package.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Run file to write.")],
     gpu: Annotated[
-        str | None, typer.Option(help="The GPU, where the table names none; else keep only its rows.")
+        str | None, typer.Option(metavar="NAME", help="The GPU, where the table names none; else keep only its rows.")
     ] = None,
-    shapes: Annotated[list[str] | None, typer.Option(help="Keep only this suite's GEMMs; may be repeated.")] = None,
-    source: Annotated[str | None, typer.Option(help="Where the table is from, kept in the run file.")] = None,
-    licence: Annotated[str | None, typer.Option(help="The table's licence, kept in the run file.")] = None,
+    shapes: Annotated[
+        list[str] | None, typer.Option(metavar="SUITE", help="Keep only this suite's GEMMs; may be repeated.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Where the table is from, kept in the run file.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The table's licence, kept in the run file.")
+    ] = None,
 ) -> int:
     """Bring in what others measured, as a run file of origin `imported`."""
     from flopwatt.commands import importing as command
