@@ -1,6 +1,7 @@
 """How well a calibration predicts GEMMs it has not seen, beside the representations that others use.
 
-    python bench/benchmarks/calibration.py                  four GPUs in bf16: every setting; about ten minutes
+    python bench/benchmarks/calibration.py                  four GPUs in bf16: every setting; about twenty minutes
+    python bench/benchmarks/calibration.py --quick          the A100 alone, whole table and beyond; under two minutes
     python bench/benchmarks/calibration.py --more           fp8 and the L40S too, whole table only
     python bench/benchmarks/calibration.py --stack vllm     tables of another stack (sglang, vllm, trtllm)
     python bench/benchmarks/calibration.py --inner          for choosing a model: pairs of the fit part alone are judged
@@ -36,6 +37,7 @@ from flopwatt.analysis.calibrate.records import Fitted
 from flopwatt.analysis.calibrate.residual import Prior, lender
 
 MAIN = ("A100", "H100", "H200", "B200")
+SPLIT_OF = (*MAIN, "GB200")
 LARGE_FLOP = 16e9
 HEAD = f"{'':32s} {'MAPE %':>7s} {'≥16 GF':>7s} {'p90':>6s} {'cover':>6s} {'≥16 GF':>7s}"
 
@@ -48,23 +50,22 @@ def main() -> None:
     words.add_argument("--setting", action="append", choices=("whole", "sparse", "beyond", "power"))
     words.add_argument("--power", action="append", type=Path, default=[], help="a table with watts")
     words.add_argument("--inner", action="store_true")
+    words.add_argument("--quick", action="store_true")
     words.add_argument("--more", action="store_true")
     asked = words.parse_args()
     root = tables.installed()
     if root is None:
         print("no tables: pip install 'flopwatt[reference]'")
         return
-    settings = asked.setting or ["whole", "sparse", "beyond", "power"]
-    gpus = asked.gpu or list(MAIN)
-    lenders = [*MAIN, "GB200"] if "sparse" in settings else gpus
-    found = {
-        gpu: table for gpu in dict.fromkeys((*gpus, *lenders)) if (table := tables.load(root, gpu, asked.stack, "bf16"))
-    }
-    hidden, judged = tables.test_pairs(found.values(), asked.inner)
+    settings = asked.setting or (["whole", "beyond"] if asked.quick else ["whole", "sparse", "beyond", "power"])
+    gpus = asked.gpu or (["A100"] if asked.quick else list(MAIN))
+    every = {gpu: tables.load(root, gpu, asked.stack, "bf16") for gpu in dict.fromkeys((*SPLIT_OF, *gpus))}
+    found = {gpu: table for gpu, table in every.items() if table is not None}
+    # Of the same tables whatever is asked for: a pair is unseen in every run of this script or in none.
+    hidden, judged = tables.test_pairs([found[gpu] for gpu in SPLIT_OF if gpu in found], asked.inner)
     print(f"{asked.stack}, bf16: {len(judged)} (N, K) pairs judged, {len(hidden)} left out of every fit")
-    fits = {}
-    if {"whole", "sparse"} & set(settings):
-        fits = {gpu: fit(gpu, table.take(~tables.among(table, hidden))) for gpu, table in found.items()}
+    fitted = SPLIT_OF if "sparse" in settings else gpus if "whole" in settings else ()
+    fits = {gpu: fit(gpu, found[gpu].take(~tables.among(found[gpu], hidden))) for gpu in fitted if gpu in found}
     for gpu in gpus:
         table = found[gpu]
         known, unseen = table.take(~tables.among(table, hidden)), table.take(tables.among(table, judged))

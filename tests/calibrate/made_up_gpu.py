@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from flopwatt.analysis.calibrate.chip import Chip
 from flopwatt.analysis.calibrate.points import Points, make_shapes
+from flopwatt.analysis.calibrate.predictor import Calibration
+from flopwatt.analysis.calibrate.records import CalibrationFile
 from flopwatt.runs.records import Case, Environment, Record, RunHeader, Segment, case_id
 from flopwatt.runs.samples import AggregateMeasurement
-from flopwatt.runs.store import RunWriter
+from flopwatt.runs.store import RunWriter, read
 from gemmkernels.problem import Problem
 
 CHIP = Chip(sm_count=100, flop_per_s=400e12, bytes_per_s=2e12, l2_bytes=40e6, limit_w=500.0)
 GPU = "Made-up 100"
 NOISE = 0.02
 IDLE_W = 80.0
+
+
+def wrapped(fitted):
+    return Calibration(CalibrationFile(gpu=GPU, created="2026-11-22T00:00:00Z", flopwatt="0.1.0", fitted=(fitted,)))
 
 
 def true_time(shapes):
@@ -71,4 +78,17 @@ def write(path: Path, made: Points, gpu: str = GPU, window_s: float | None = 5.0
                     measurement=measurement,
                 )
             )
+    return path
+
+
+def changed(path, header=None, environment=None, record=None):
+    """The run file again with fields of its lines changed. record: from a record, and its place, to the new one."""
+    run = read(path)
+    replace = msgspec.structs.replace
+    path.unlink()
+    with RunWriter.create(path, replace(run.header, **(header or {}))) as writer:
+        for segment in run.segments:
+            writer.append(replace(segment, environment=replace(segment.environment, **(environment or {}))))
+        for place, one in enumerate(run.records):
+            writer.append(record(one, place) if record else one)
     return path

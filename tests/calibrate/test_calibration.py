@@ -3,33 +3,13 @@
 import msgspec
 import numpy as np
 import pytest
-from made_up_gpu import CHIP, IDLE_W, points, true_power, true_time, write
+from made_up_gpu import CHIP, IDLE_W, points, true_power, true_time, wrapped, write
 
 from flopwatt.analysis.calibrate import calibrating, files, fitting
 from flopwatt.analysis.calibrate.points import make_shapes
 from flopwatt.analysis.calibrate.predictor import Calibration
-from flopwatt.analysis.calibrate.records import CalibrationFile
 from flopwatt.analysis.calibrate.residual import lender
 from flopwatt.errors import CalibrationRefused, InputError
-
-
-def wrapped(fitted):
-    return Calibration(CalibrationFile(gpu="x", created="2026-11-22T00:00:00Z", flopwatt="0.1.0", fitted=(fitted,)))
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    return fitting.fit(points(500), CHIP, "bf16", chip_source="made up", idle_w=IDLE_W, limit_w=500.0, cold=True)
-
-
-@pytest.fixture(scope="module")
-def calibration(fitted):
-    return wrapped(fitted)
-
-
-@pytest.fixture(scope="module")
-def unseen():
-    return points(2000, seed=7)
 
 
 def predict(calibration, shapes):
@@ -77,23 +57,14 @@ def test_nothing_is_faster_than_the_roofs_nor_outside_the_board_limits(calibrati
 
 def test_a_residual_gone_wrong_does_not_break_the_roofs(fitted):
     replace = msgspec.structs.replace
-    wild = replace(fitted, time=replace(fitted.time, residual=replace(fitted.time.residual, constant=-5.0)))
+    time = replace(fitted.time, residual=replace(fitted.time.residual, constant=-5.0))
+    wild = replace(fitted, time=time, growth=None)
     shapes = make_shapes([16, 2048, 4096], [4096, 2048, 4096], [4096, 2048, 1024])
     found = predict(wrapped(wild), shapes)
     roofs = np.maximum(shapes.flop / CHIP.flop_per_s, shapes.bytes / CHIP.bytes_per_s)
     assert found.time_s == pytest.approx(roofs, rel=1e-12)
     warm = predict(wrapped(replace(wild, floor_memory=False)), shapes)
     assert warm.time_s[0] < 0.9 * roofs[0]
-
-
-def test_twice_a_size_takes_longer_beyond_noise(calibration):
-    rng = np.random.default_rng(4)
-    m, n, k = (np.round(2 ** rng.uniform(6, 13, 1500)) for _ in range(3))
-    base = calibration.predict(m, n, k)
-    for sizes in ((2 * m, n, k), (m, 2 * n, k), (m, n, 2 * k)):
-        bigger = calibration.predict(*sizes)
-        assert (bigger.time_s_high >= base.time_s_low).all()
-        assert np.mean(bigger.time_s >= 0.95 * base.time_s) > 0.97
 
 
 def test_outside_the_domain_intervals_widen_and_say_so():
@@ -121,14 +92,19 @@ def test_few_points_and_none_get_wider_intervals_not_a_refusal():
     assert halves[0] > halves[1] > halves[2] > 0.03
 
 
-def test_a_sibling_helps_where_points_are_few(unseen):
-    sibling = fitting.fit(points(400, seed=11), CHIP, "bf16", chip_source="made up")
+def test_a_sibling_helps_where_points_are_few(fitted, unseen):
     few = points(40, seed=12)
     off = []
-    for priors in ((), (lender("sibling", sibling),)):
+    for priors in ((), (lender("sibling", fitted),)):
         found = predict(wrapped(fitting.fit(few, CHIP, "bf16", chip_source="made up", priors=priors)), unseen.shapes)
         off.append(np.abs(found.time_s / true_time(unseen.shapes) - 1).mean())
     assert off[1] < off[0]
+
+
+def test_no_shapes_are_no_predictions(calibration):
+    found = calibration.predict([], [], [])
+    assert len(found) == 0
+    assert found.energy_j.shape == (0,)
 
 
 def test_batch_counts(calibration):
@@ -146,27 +122,8 @@ def test_runs_become_a_file_and_back(tmp_path, unseen):
     shapes = unseen.shapes
     assert (predict(again, shapes).time_s == predict(Calibration(file), shapes).time_s).all()
     assert (file.gpu, file.kind, file.unvalidated) == ("Made-up 100", "kernel", False)
-    assert file.sources[0].licence == "CC0-1.0"
-    assert len(file.sources[0].sha256) == 64
-    assert file.identity["driver"] == "580.1"
-    assert file.state["regime"] == "sustained"
     assert file.fitted[0].points == file.fitted[0].power_points == len(set(file.fitted[0].shapes))
     assert path.stat().st_size < 2e6
-
-
-def test_watts_over_short_windows_are_left_out_and_counted(tmp_path):
-    run = write(tmp_path / "run.jsonl", points(60), window_s=0.3)
-    one = calibrating.calibrate([run], calibrating.Wanted(), "0.1.0").fitted[0]
-    assert one.power is None
-    assert [count for reason, count in one.left_out.items() if reason.startswith("watts only")] == [60]
-
-
-def test_several_backends_are_not_mixed(tmp_path):
-    run = write(tmp_path / "run.jsonl", points(60), backends=("torch", "triton-tiled"))
-    with pytest.raises(InputError, match="choose one with --backend"):
-        calibrating.calibrate([run], calibrating.Wanted(), "0.1.0")
-    one = calibrating.calibrate([run], calibrating.Wanted(backend="torch"), "0.1.0").fitted[0]
-    assert one.points <= 30
 
 
 def test_a_fit_worse_than_a_roofline_is_refused(tmp_path):

@@ -3,21 +3,19 @@
 import json
 from importlib.resources import files
 
+import jsonschema
 import msgspec
+import numpy as np
 import pytest
-from made_up_gpu import CHIP, points
 
-from flopwatt.analysis.calibrate import fitting
 from flopwatt.analysis.calibrate.files import load_calibration, save
 from flopwatt.analysis.calibrate.records import CalibrationFile, json_schema
 from flopwatt.errors import CalibrationError
 
 
 @pytest.fixture(scope="module")
-def content():
-    fitted = fitting.fit(points(120), CHIP, "bf16", chip_source="made up")
-    file = CalibrationFile(gpu="x", created="2026-11-22T00:00:00Z", flopwatt="0.1.0", fitted=(fitted,))
-    return json.loads(msgspec.json.encode(file))
+def content(calibration):
+    return json.loads(msgspec.json.encode(calibration.file))
 
 
 def load(tmp_path, content):
@@ -37,6 +35,7 @@ def changed(content, where, value):
 
 
 TIME = ("fitted", 0, "time")
+GROWTH = ("fitted", 0, "growth")
 TREE = (*TIME, "residual", "trees", "trees", 0)
 
 
@@ -50,6 +49,8 @@ TREE = (*TIME, "residual", "trees", "trees", 0)
         (("fitted", 0, "core", 0), 1e9),
         (("fitted", 0, "chip", "sm_count"), 0),
         (("fitted", 0, "chip", "flop_per_s"), -1.0),
+        (("fitted", 0, "chip", "bytes_per_s"), 1e-300),
+        (("fitted", 0, "core", 7), -70.0),
         (("fitted", 0, "measured_s", 0), -1.0),
         (("fitted", 0, "measured_s"), []),
         (("fitted", 0, "domain", "layouts"), ["xx"]),
@@ -60,9 +61,30 @@ TREE = (*TIME, "residual", "trees", "trees", 0)
         ((*TREE, "value", 0), 1e300),
         ((*TREE, "threshold", 0), None),
         ((*TIME, "residual", "process", "length", 0), 0.0),
+        ((*TIME, "residual", "process", "length", 0), 1e-300),
+        ((*TIME, "residual", "process", "points"), [[0.0] * 5] * 1001),
         ((*TIME, "residual", "process", "weight"), [1.0]),
         ((*TIME, "residual", "process", "points", 0), [1.0]),
         (("fitted", 0, "limit_w"), None),
+        (("fitted", 0, "layouts", 0), "xx"),
+        (("fitted", 0, "layouts"), ["nt"]),
+        (("fitted", 0, "shapes", 0, 1), 0),
+        (("fitted", 0, "measured_w", 0), -1.0),
+        (("fitted", 0, "held_out_w"), [400.0]),
+        (("fitted", 0, "held_out_w"), []),
+        (("fitted", 0, "errors_time", "by_size", 0, "size_gflop"), 3.0),
+        (("fitted", 0, "errors_power", "by_site", 0, "n"), None),
+        ((*GROWTH, "m"), []),
+        ((*GROWTH, "n", 0), 100_000_000),
+        ((*GROWTH, "log_s", "nt", 0), 1e9),
+        ((*GROWTH, "log_s", "nt"), [0.0]),
+        ((*GROWTH, "log_s", "tt"), []),
+        ((*GROWTH, "reversal"), [0.1]),
+        ((*GROWTH, "reversal", 0), -0.1),
+        (("sources",), [{}]),
+        (("identity", "boards"), "x"),
+        (("state", "temp_c"), 40.0),
+        (("origin",), "guessed"),
     ],
 )
 def test_damage_is_one_line(tmp_path, content, where, value):
@@ -70,6 +92,12 @@ def test_damage_is_one_line(tmp_path, content, where, value):
     with pytest.raises(CalibrationError, match=r"cal\.json: damaged") as caught:
         load(tmp_path, changed(content, where, value))
     assert "\n" not in str(caught.value)
+
+
+def test_a_residual_beyond_all_bounds_gives_no_infinity(tmp_path, content):
+    wild = changed(content, (*TIME, "residual", "process", "weight", 0), 1e15)
+    found = load(tmp_path, wild).predict([64, 4096], 64, 64)
+    assert np.isfinite([found.time_s, found.time_s_low, found.time_s_high]).all()
 
 
 FOREIGN = (
@@ -120,7 +148,6 @@ def test_the_schema_accepts_what_is_written_and_names_every_field(content):
 def test_the_published_schema_is_the_one_in_force_and_accepts_a_file(content):
     published = json.loads((files("flopwatt.analysis.calibrate") / "calibration.schema.json").read_text())
     assert published == json.loads(msgspec.json.encode(json_schema()))
-    jsonschema = pytest.importorskip("jsonschema")
     jsonschema.Draft202012Validator(published).validate(content)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(published).validate(changed(content, ("fitted", 0, "chip", "sm_count"), 0))

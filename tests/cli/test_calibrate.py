@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flopwatt_process import flopwatt
@@ -25,7 +28,7 @@ def calibration(tmp_path_factory):
     run = write(folder / "run.jsonl", points(150))
     done = flopwatt("calibrate", run, "-o", folder / "cal.json")
     assert done.returncode == 0, done.stderr
-    assert "held out" in done.stdout
+    assert "Made-up 100 (imported): errors on (N, K) sites held out" in done.stdout
     return folder / "cal.json"
 
 
@@ -60,13 +63,68 @@ def test_a_spec_sheet_alone_is_written_and_marked(tmp_path):
     path = tmp_path / "h100.json"
     done = flopwatt("calibrate", "--gpu", "H100-SXM5-80GB", "-o", path)
     assert done.returncode == 0, done.stderr
-    assert "unvalidated" in done.stdout
-    assert json.loads(path.read_text())["unvalidated"] is True
+    assert "unvalidated: fp32, tf32, bf16" in done.stdout
+    content = json.loads(path.read_text())
+    assert (content["unvalidated"], content["origin"], content["sources"]) == (True, None, [])
     row = json.loads(flopwatt("predict", path, "--shape", "8192x8192x8192", "--format", "json").stdout)[0]
     flop = 2 * 8192**3
     assert row["time_s_low"] <= flop / 750e12 <= row["time_s_high"]
     assert row["time_s_low"] >= flop / 1071e12 * 0.999
-    assert row["power_w"] is None
+    assert 0.2 * 700 <= row["power_w"] <= row["power_w_high"] <= 700
+    assert row["power_w_high"] > 3 * row["power_w_low"]
+    assert row["energy_j"] == pytest.approx(row["power_w"] * row["time_s"], rel=1e-4)
+
+
+def test_a_simulated_calibration_says_so_wherever_it_is_shown(tmp_path):
+    shapes = [f"--shape={m}x{n}x{k}" for m in (64, 512, 4096) for n, k in ((512, 512), (4096, 1024))]
+    words = ("run", "--simulate", "h100", *shapes, "--effort", "fast", "-o", "run.jsonl")
+    assert flopwatt(*words, cwd=tmp_path).returncode == 0
+    done = flopwatt("calibrate", "run.jsonl", "-o", "cal.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "NVIDIA H100 80GB HBM3 (simulated): errors on (N, K) sites held out" in done.stdout
+    content = json.loads((tmp_path / "cal.json").read_text())
+    assert (content["origin"], content["sources"][0]["file"]) == ("simulated", "run.jsonl")
+    assert content["state"]["regime"] == "sustained"
+    assert "(simulated)" in flopwatt("predict", "cal.json", "--shape", "512x512x512", cwd=tmp_path).stdout
+
+
+def test_garbage_is_refused_and_nothing_is_written(tmp_path):
+    rng = np.random.default_rng(0)
+    made = points(24)
+    nonsense = replace(made, time_s=made.time_s * np.exp(rng.normal(0, 3, len(made))))
+    run = write(tmp_path / "run.jsonl", nonsense)
+    done = flopwatt("calibrate", run, "-o", tmp_path / "cal.json")
+    assert done.returncode == 1
+    assert "a plain roofline is" in done.stderr
+    assert "not written" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "cal.json").exists()
+
+
+def test_a_gpu_whose_name_is_hostile_is_shown_harmless(calibration, tmp_path):
+    content = json.loads(calibration.read_text())
+    content["gpu"] = "\x1b[31mred [bold]bold[/bold]"
+    path = tmp_path / "hostile.json"
+    path.write_text(json.dumps(content))
+    done = flopwatt("predict", path, "--shape", "256x256x256")
+    assert "\x1b" not in done.stdout
+    assert "[bold]" in done.stdout
+
+
+def test_the_report_shows_the_residuals(calibration, tmp_path):
+    run = calibration.with_name("run.jsonl")
+    done = flopwatt("report", run, "--calibration", calibration, "-o", tmp_path / "page.html", "--png", tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "page.html").read_text()
+    assert "Predictions, held against shapes they had not seen" in page
+    assert "Made-up 100 (imported)" in page
+    assert {path.stem for path in tmp_path.glob("resid*.png")} == {
+        "residuals-time-1", "residual-spread-time-1", "residuals-power-1", "residual-spread-power-1",
+        "residual-sites-1",
+    }  # fmt: skip
+    done = flopwatt("report", run, "--calibration", run, "-o", tmp_path / "page.html")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "not a calibration file" in done.stderr
 
 
 def test_the_schema_is_printed():
@@ -101,3 +159,22 @@ def test_bad_shape_files_name_their_line(calibration, tmp_path, text, said):
     path.write_text(text)
     done = flopwatt("predict", calibration, "--shapes", path)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_a_pipe_a_file_that_is_one_line_and_one_of_too_many_rows_are_one_line(calibration, tmp_path):
+    endless, long, many = (tmp_path / name for name in ("endless.csv", "long.csv", "many.csv"))
+    os.mkfifo(endless)
+    long.write_text("m,n,k\n" + "1" * (2**20 + 1))
+    many.write_text("m,n,k\n" + "1,1,1\n" * 500_001)
+    for path, said in ((endless, "not a regular file"), (long, "a line of over"), (many, "more than 500,000 rows")):
+        done = flopwatt("predict", calibration, "--shapes", path)
+        assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
+
+
+def test_a_table_of_many_rows_is_cut_and_says_so(calibration, tmp_path):
+    path = tmp_path / "shapes.csv"
+    path.write_text("m,n,k\n" + "64,64,64\n" * 1_003)
+    done = flopwatt("predict", calibration, "--shapes", path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("64×64×64") == 1_000
+    assert "3 more rows: --format csv or json has them all" in done.stdout

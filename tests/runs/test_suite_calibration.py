@@ -8,15 +8,8 @@ from flopwatt.runs.suites import load_suite
 from flopwatt.runs.suites.calibration import Domain, _sobol, design, suite_toml
 
 
-def farthest(shapes, seed=9):
-    """The mean distance, in octaves, from points anywhere in the domain to the nearest of the design."""
-    wanted = np.log2(np.array(design(400, seed), dtype=float))
-    have = np.log2(np.array(shapes, dtype=float))
-    return np.sqrt(((wanted[:, None] - have) ** 2).sum(axis=2)).min(axis=1).mean()
-
-
-def at_random(count):
-    rng = np.random.default_rng(0)
+def at_random(count, seed):
+    rng = np.random.default_rng(seed)
     domain, found = Domain(), []
     while len(found) < count:
         m, n, k = (2 ** rng.uniform(*np.log2(bounds)) for bounds in (domain.m, domain.n, domain.k))
@@ -25,11 +18,26 @@ def at_random(count):
     return found
 
 
-def test_every_prefix_fills_the_domain_better_than_chance():
+def gaps(shapes):
+    """How far, in octaves, shapes anywhere in the domain are from the nearest of these: the mean and the most."""
+    wanted, have = (np.log2(np.array(found, dtype=float)) for found in (at_random(3000, 9), shapes))
+    nearest = np.sqrt(((wanted[:, None] - have) ** 2).sum(axis=2)).min(axis=1)
+    return nearest.mean(), nearest.max()
+
+
+@pytest.mark.parametrize("count", [20, 50, 100, 200, 500, 1000])
+def test_every_first_part_leaves_smaller_gaps_than_chance(count):
+    mean, most = gaps(design(1000, 1)[:count])
+    by_chance = np.mean([gaps(at_random(count, seed)) for seed in range(1, 6)], axis=0)
+    assert most < 0.9 * by_chance[1]
+    assert count == 20 or mean < by_chance[0]
+
+
+def test_more_of_the_design_leaves_smaller_gaps():
     whole = design(1000, 1)
-    for count in (50, 100, 200, 500, 1000):
-        assert farthest(whole[:count]) < 0.97 * farthest(at_random(count))
-    assert farthest(whole[:50]) > farthest(whole[:200]) > farthest(whole)
+    most = [gaps(whole[:count])[1] for count in (20, 50, 100, 200, 500, 1000)]
+    assert most == sorted(most, reverse=True)
+    assert most[-1] < 0.25 * most[0]
 
 
 def test_a_longer_design_starts_with_the_shorter_and_seeds_differ():

@@ -10,11 +10,14 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flopwatt import __version__
 from flopwatt.analysis.calibrate import files
-from flopwatt.analysis.calibrate.records import CalibrationFile, Errors, Fitted, json_schema
+from flopwatt.analysis.calibrate.records import CalibrationFile, Errors, json_schema
+from flopwatt.analysis.report.calibration_words import doubts, held_out, left_out, name_of
 from flopwatt.errors import InputError
+from flopwatt.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,9 @@ def calibrate(request: Request, console: Console) -> int:
     file = _fitted(request)
     files.save(file, request.output)
     _show(file, console)
-    console.print(f"written to {request.output}", highlight=False)
+    if request.priors:
+        _show_priors(file, console)
+    console.print(f"written to {printable(str(request.output))}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -67,33 +72,32 @@ def _need_learners() -> None:
 
 
 def _show(file: CalibrationFile, console: Console) -> None:
-    console.print(
-        f"{file.gpu}{': unvalidated, from its spec sheet alone' if file.unvalidated else ''}", highlight=False
-    )
-    table = Table(title="errors on (N, K) sites held out")
-    for name in ("dtype", "of", "shapes", "MAPE %", "p90 %", "≥ 16 GFLOP %", "roofline %", "in the 95 % interval"):
-        table.add_column(name, justify="left" if name in ("dtype", "of") else "right")
+    table = Table(
+        title=Text(f"{name_of(file)}: errors on (N, K) sites held out", style="bold"),
+        title_justify="left", box=None, pad_edge=False, header_style="bold",
+    )  # fmt: skip
+    for name in ("dtype", "of", "shapes", "MAPE", "p90", "≥ 16 GFLOP", "a roofline's", "in 95 % interval"):
+        table.add_column(name, justify="left" if name in ("dtype", "of") else "right", no_wrap=True)
     for one in file.fitted:
-        for what, errors in (("time", one.errors_time), ("power", one.errors_power), ("energy", one.errors_energy)):
-            if errors is not None:
-                table.add_row(one.dtype, what, *_cells(errors))
+        for what, errors in held_out(one):
+            table.add_row(one.dtype, what, *_cells(errors))
     if table.row_count:
         console.print(table)
+    for line in (*doubts(file), *left_out(file)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_priors(file: CalibrationFile, console: Console) -> None:
     for one in file.fitted:
-        _show_left_out(one, console)
-
-
-def _show_left_out(one: Fitted, console: Console) -> None:
-    for reason, count in one.left_out.items():
-        console.print(f"{one.dtype}: {count} rows left out: {reason}", highlight=False, markup=False)
+        names = [printable(lent.gpu) for lent in one.time.residual.transfers]
+        said = f"learned from {' and '.join(names)} too" if names else "no prior taught it anything: points are enough"
+        console.print(f"{one.dtype}: {said}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _cells(errors: Errors) -> tuple[str, ...]:
+    off = (errors.mape, errors.p90, errors.mape_large, errors.roofline_mape)
     return (
-        str(errors.count),
-        f"{errors.mape:.1f}",
-        f"{errors.p90:.1f}",
-        "" if errors.mape_large is None else f"{errors.mape_large:.1f}",
-        "" if errors.roofline_mape is None else f"{errors.roofline_mape:.1f}",
-        f"{errors.coverage:.1%}",
+        f"{errors.count:,}",
+        *("" if one is None else f"{one:.1f} %" for one in off),
+        f"{errors.coverage * 100:.1f} %",
     )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
-import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flopwatt.analysis.calibrate.files import load_calibration
 from flopwatt.analysis.calibrate.predictor import Calibration, Prediction
+from flopwatt.analysis.formats import text_table
+from flopwatt.analysis.report.calibration_words import doubts, name_of
+from flopwatt.analysis.report.quantities import seconds, significant
+from flopwatt.commands.data import csv_rows, json_array
 from flopwatt.errors import InputError
 from flopwatt.runs.suites.suite import parse_shape
 
@@ -25,7 +28,11 @@ COLUMNS: Final = (
     "m", "n", "k", "batch", "dtype", "layout",
     *(name + end for name in QUANTITIES for end in ("", "_low", "_high")), "extrapolated",
 )  # fmt: skip
-ROWS_MOST: Final = 10_000_000
+ROWS_MOST: Final = 500_000
+"""Rows of one table: they are predicted together, and take 1.5 KB each."""
+
+SHOWN_MOST: Final = 1_000
+"""Rows shown as a table, which nobody reads to the end; the other formats hold them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +62,27 @@ def predict(request: Request, format: str, console: Console) -> int:
     if format not in FORMATS:
         raise InputError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
     calibration = load_calibration(request.calibration)
-    asked = list(_asked(request, request.dtype or _usual(calibration)))
+    asked = list(asked_for(request.shape, request.shapes, request.dtype or usual(calibration)))
     if not asked:
         raise InputError("nothing to predict: give --shape MxNxK or --shapes FILE.csv")
     rows = rows_of(calibration, asked)
-    if format == "json":
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode() + "\n")
-    elif format == "csv":
-        writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    else:
+    if format == "table":
         _print_table(rows, calibration, console)
+    else:
+        write_rows(sys.stdout, rows, format)
     return 0
 
 
-def _usual(calibration: Calibration) -> str:
+def write_rows(file: IO[str], rows: Sequence[dict[str, Any]], format: str) -> None:
+    """Rows of `rows_of` as `csv` or `json`."""
+    if format == "json":
+        json_array(file, rows)
+        file.write("\n")
+    else:
+        csv_rows(file, rows, COLUMNS, ())
+
+
+def usual(calibration: Calibration) -> str:
     """The format to predict where none is named: bf16 where there is one."""
     return "bf16" if "bf16" in calibration.dtypes else calibration.dtypes[0]
 
@@ -101,31 +113,28 @@ def _row(one: Asked, layout: str, found: Prediction, position: int) -> dict[str,
     return row
 
 
-def _asked(request: Request, dtype: str) -> Iterator[Asked]:
-    for text in request.shape:
+def asked_for(shape: Sequence[str], shapes: Path | None, dtype: str) -> Iterator[Asked]:
+    """The GEMMs of --shape and --shapes, in that order; dtype: of those that name none. Raises InputError."""
+    for text in shape:
         problem = parse_shape(text, dtype=dtype)
         yield Asked(problem.m, problem.n, problem.k, problem.batch, dtype, None)
-    if request.shapes is not None:
-        yield from _from_csv(request.shapes, dtype)
+    if shapes is not None:
+        yield from _from_csv(shapes, dtype)
 
 
 def _from_csv(path: Path, dtype: str) -> Iterator[Asked]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in ("m", "n", "k") if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}: no column {missing[0]!r}: write a CSV with columns m, n, k")
-            for number, row in enumerate(reader, start=2):
-                if number > ROWS_MOST:
-                    raise InputError(f"{path}: more than {ROWS_MOST} rows: split it")
-                yield _asked_of(row, path, number, dtype)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        what = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: {what.lower()}: give a CSV with columns m, n, k") from None
+    lines = text_table.rows(path)
+    header = text_table.checked_header(path, next(lines, (0, []))[1])
+    missing = [name for name in ("m", "n", "k") if name not in header]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}: write a CSV with columns m, n, k")
+    for count, (number, cells) in enumerate(lines, start=1):
+        if count > ROWS_MOST:
+            raise InputError(f"{path}: more than {ROWS_MOST:,} rows: split it")
+        yield _asked_of(dict(zip(header, cells, strict=False)), path, number, dtype)
 
 
-def _asked_of(row: dict[str, str | None], path: Path, number: int, dtype: str) -> Asked:
+def _asked_of(row: dict[str, str], path: Path, number: int, dtype: str) -> Asked:
     sizes = {}
     for name in ("m", "n", "k", "batch"):
         text = (row.get(name) or ("1" if name == "batch" else "")).strip()
@@ -136,19 +145,26 @@ def _asked_of(row: dict[str, str | None], path: Path, number: int, dtype: str) -
 
 
 def _print_table(rows: Sequence[dict[str, Any]], calibration: Calibration, console: Console) -> None:
-    remark = ", unvalidated" if calibration.file.unvalidated else ""
-    table = Table(title=f"{calibration.file.gpu}{remark}: predictions with 95 % intervals")
-    for name in ("GEMM", "dtype", "layout", "time (µs)", "power (W)", "energy (J)", ""):
-        table.add_column(name, justify="right" if "(" in name else "left")
-    for row in rows:
-        shape = "x".join(str(row[name]) for name in (("batch",) if row["batch"] > 1 else ()) + ("m", "n", "k"))
-        cells = (_between(row, name, scale) for name, scale in (("time_s", 1e6), ("power_w", 1.0), ("energy_j", 1.0)))
+    table = Table(
+        title=Text(f"{name_of(calibration.file)}: predictions with 95 % intervals", style="bold"),
+        title_justify="left", box=None, pad_edge=False, header_style="bold",
+    )  # fmt: skip
+    for name in ("M×N×K", "dtype", "layout", "time", "", "W", "", "J", "", ""):
+        table.add_column(name, justify="left" if name in ("dtype", "layout") else "right", no_wrap=True)
+    for row in rows[:SHOWN_MOST]:
+        shape = "×".join(str(row[name]) for name in ("m", "n", "k"))
+        shape = shape if row["batch"] == 1 else f"{row['batch']}× {shape}"
+        cells = (cell for name in QUANTITIES for cell in _cells(row, name))
         table.add_row(shape, row["dtype"], row["layout"], *cells, "extrapolated" if row["extrapolated"] else "")
     console.print(table)
+    if len(rows) > SHOWN_MOST:
+        console.print(f"{len(rows) - SHOWN_MOST:,} more rows: --format csv or json has them all", markup=False)
+    for line in doubts(calibration.file, {row["dtype"] for row in rows}):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _between(row: dict[str, Any], name: str, scale: float) -> str:
-    if row[name] is None:
-        return ""
-    value, low, high = (row[name + end] * scale for end in ("", "_low", "_high"))
-    return f"{value:.4g} ({low:.4g} to {high:.4g})"
+def _cells(row: dict[str, Any], name: str) -> tuple[str, str]:
+    """The value, and its interval."""
+    write = seconds if name == "time_s" else lambda value: significant(value, 4)
+    value, low, high = (row[name + end] for end in ("", "_low", "_high"))
+    return write(value), f"{write(low)} to {write(high)}" if value is not None else ""

@@ -1,30 +1,44 @@
-"""From run files to a calibration: which rows count, what machine they are from, and whether the fit may be written."""
+"""From run files to a calibration: which rows count, and whether the fit may be written."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
+from flopwatt.analysis.calibrate import provenance
 from flopwatt.analysis.calibrate.chip import Chip, chip_of
 from flopwatt.analysis.calibrate.fitting import fit, unmeasured
 from flopwatt.analysis.calibrate.points import LAYOUT_CODES, Points, make_shapes
 from flopwatt.analysis.calibrate.predictor import Calibration
-from flopwatt.analysis.calibrate.records import CalibrationFile, Fitted, Source
+from flopwatt.analysis.calibrate.records import CalibrationFile, Fitted, Identity, Source
 from flopwatt.analysis.calibrate.residual import Prior, lender
+from flopwatt.analysis.calibrate.unmetered import with_watts
 from flopwatt.errors import CalibrationRefused, InputError
 from flopwatt.runs import gpus, store, tidy
+from flopwatt.runs.records import TIMED
+from flopwatt.runs.store import RunFile
 from gemmkernels.problem import DTYPES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _CHOICES: Final = ("gpu", "backend", "regime", "inputs", "cache", "origin")
+_OPTIONS: Final = ("backend", "regime", "inputs")
+LeftOut = dict[str, Counter[str]]
+"""By number format, why rows were left out, and how many."""
+
+_OF_A_USE: Final = ("suite", "role", "phase", "count", "headline")
+"""Columns in which a record's rows differ: one measurement that three suites use is one measurement."""
+
+_FIGURES: Final = re.compile(r"\d[\d.,]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,54 +55,37 @@ def calibrate(
 ) -> CalibrationFile:
     """The calibration of what these run files hold, all of one GPU. version: flopwatt's, to be written down.
 
-    Raises InputError where rows are of several kinds and `wanted` chooses none, or none is left; CalibrationRefused
-    where shapes held out are predicted worse than by a plain roofline; RunFileError.
+    priors: calibrations of other GPUs, which help where points are few. Raises InputError where rows are of several
+    kinds and `wanted` chooses none, or none is left; CalibrationRefused where shapes held out are predicted worse than
+    by a plain roofline; RunFileError.
     """
     runs = [store.read(path) for path in paths]
-    frame = tidy.frame(runs)
-    total = len(frame)
-    frame = frame[(frame["status"] == "ok") & frame["time_s"].notna() & frame["m"].notna()]
-    left_out = {"no time, or a sequence of GEMMs": total - len(frame)}
-    for name, value in (("backend", wanted.backend), ("regime", wanted.regime), ("inputs", wanted.inputs)):
-        if value is not None:
-            frame = frame[frame[name] == value]
-    if frame.empty:
-        raise InputError("no measured GEMM left to calibrate on: see what the files hold with flopwatt show")
-    _check_one_kind(frame)
-    segments = [segment for run in runs for segment in run.segments]
+    frame, left_out = _usable(tidy.frame(runs), wanted)
+    _check_priors(priors, str(frame["origin"].iloc[0]))
     gpu = str(frame["gpu"].iloc[0])
-    environment = next(segment.environment for segment in segments if segment.environment.gpu == gpu)
+    segments = [segment for run in runs for segment in run.segments if segment.environment.gpu == gpu]
+    environment = segments[0].environment
     spec = gpus.find(gpu, environment.memory_bytes, environment.sm_count)
-    fitted = []
-    for dtype, rows in frame.groupby("dtype", sort=True):
-        points = _points(rows, str(dtype), left_out)
-        chip, source = _chip(spec, str(dtype), points, environment.sm_count)
-        limit = rows["power_limit_w"].dropna()
-        idle = rows["idle_power_w"].dropna()
-        one = fit(
-            points, chip, str(dtype), chip_source=source, priors=_lenders(priors, str(dtype)),
-            idle_w=float(idle.min()) if len(idle) else None,
-            limit_w=float(limit.max()) if len(limit) else (spec.tdp_w if spec else None),
-            cold=bool((rows["cache"] == "rotating").all()),
-        )  # fmt: skip
-        _refuse_if_worse(one)
-        fitted.append(one)
+    layers = _layers(runs)
+    fitted = [
+        msgspec.structs.replace(
+            _fitted(rows, str(dtype), spec, environment.sm_count, priors, left_out[str(dtype)]),
+            kind="layer" if dtype in layers else None,
+        )
+        for dtype, rows in frame.groupby("dtype", sort=True)
+    ]
     return CalibrationFile(
         gpu=gpu,
+        origin=frame["origin"].iloc[0],
         unvalidated=all(one.errors_time is None for one in fitted),
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=_now(),
         flopwatt=version,
-        identity=_identity(segments, frame, spec),
-        state=_state(frame),
-        sources=tuple(
-            Source(
-                run_id=run.header.id, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), origin=run.header.origin,
-                created=run.header.created, source=run.header.source, licence=run.header.licence,
-            )
-            for path, run in zip(paths, runs, strict=True)
-        ),
+        commit=provenance.commit(),
+        identity=provenance.identity(segments, frame, spec),
+        state=provenance.state(frame),
+        sources=(*map(provenance.source, paths, runs), *_taught(priors, fitted)),
         fitted=tuple(fitted),
-    )  # fmt: skip
+    )
 
 
 def from_spec_sheet(name: str, version: str) -> CalibrationFile:
@@ -101,21 +98,88 @@ def from_spec_sheet(name: str, version: str) -> CalibrationFile:
     return CalibrationFile(
         gpu=spec.nvml_names[0],
         unvalidated=True,
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=_now(),
         flopwatt=version,
-        identity={"form_factor": spec.form_factor},
-        fitted=tuple(unmeasured(chip, dtype, spec.source, spec.tdp_w) for dtype, chip in chips.items() if chip),
+        commit=provenance.commit(),
+        identity=Identity(form_factor=spec.form_factor),
+        fitted=tuple(
+            with_watts(unmeasured(chip, dtype, _published(spec), spec.tdp_w)) for dtype, chip in chips.items() if chip
+        ),
     )
 
 
-def _check_one_kind(frame: pd.DataFrame) -> None:
+def _layers(runs: Sequence[RunFile]) -> frozenset[str]:
+    """Formats whose times hold more than the GEMM, as those of imported tables may."""
+    timed = (one.case.problem for run in runs for one in run.records if TIMED in one.settings)
+    return frozenset(problem.dtype for problem in timed if problem is not None)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _usable(frame: pd.DataFrame, wanted: Wanted) -> tuple[pd.DataFrame, LeftOut]:
+    """The rows of one kind that have a time, each measurement once, and why how many others were left out."""
+    counts: LeftOut = defaultdict(Counter)
+    frame = frame.drop_duplicates([name for name in frame.columns if name not in _OF_A_USE])
+    frame = _kept(frame, frame["status"] == "ok", "failed or skipped", counts)
+    frame = _kept(frame, frame["m"].notna(), "a sequence of GEMMs", counts)
+    frame = _kept(frame, frame["gpu"].notna(), "of a machine that the file does not describe", counts)
+    frame = _kept(frame, frame["time_s"].notna(), "without a time", counts)
+    for name in _OPTIONS:
+        value = getattr(wanted, name)
+        if value is not None:
+            frame = _kept(frame, frame[name] == value, f"of another {name} than {value}", counts)
+    if frame.empty:
+        raise InputError("no measured GEMM left to calibrate on: see what the files hold with flopwatt show")
     for name in _CHOICES:
         found = sorted(frame[name].dropna().unique())
         if len(found) > 1:
-            remedy = (
-                f"choose one with --{name}" if name in ("backend", "regime", "inputs") else "give files of one kind"
-            )
+            remedy = f"choose one with --{name}" if name in _OPTIONS else "give files of one kind"
             raise InputError(f"the files hold several of {name} ({', '.join(found[:6])}): {remedy}")
+    return frame, counts
+
+
+def _kept(frame: pd.DataFrame, good: pd.Series[bool], why: str, counts: LeftOut) -> pd.DataFrame:
+    for dtype, count in frame.loc[~good, "dtype"].value_counts().items():
+        counts[str(dtype)][why] += int(count)
+    return frame[good]
+
+
+def _check_priors(priors: Sequence[Calibration], origin: str) -> None:
+    for prior in priors:
+        if (prior.file.origin == "simulated") != (origin == "simulated"):
+            raise InputError(
+                f"--prior {prior.file.gpu}: {prior.file.origin or 'published'} figures and {origin} ones do not mix: "
+                "simulated GPUs learn from simulated ones alone"
+            )
+
+
+def _fitted(
+    rows: pd.DataFrame,
+    dtype: str,
+    spec: gpus.GpuSpec | None,
+    sm_count: int | None,
+    priors: Sequence[Calibration],
+    left_out: Mapping[str, int],
+) -> Fitted:
+    """What one number format's rows give. Raises CalibrationRefused."""
+    points = _points(rows, dtype, left_out)
+    chip, source = _chip(spec, dtype, points, sm_count)
+    limit = rows["power_limit_w"].dropna()
+    idle = rows["idle_power_w"].dropna()
+    one = fit(
+        points,
+        chip,
+        dtype,
+        chip_source=source,
+        priors=_lenders(priors, dtype),
+        idle_w=float(idle.min()) if len(idle) else None,
+        limit_w=float(limit.max()) if len(limit) else (spec.tdp_w if spec else None),
+        cold=bool((rows["cache"] == "rotating").all()),
+    )
+    _refuse_if_worse(one)
+    return with_watts(one)
 
 
 def _points(rows: pd.DataFrame, dtype: str, left_out: Mapping[str, int]) -> Points:
@@ -125,9 +189,7 @@ def _points(rows: pd.DataFrame, dtype: str, left_out: Mapping[str, int]) -> Poin
     same = formats == formats.value_counts().idxmax()
     counts["another output format or scaling than most"] = int((~same).sum())
     rows = rows[same]
-    refused = rows["power_w"].isna() & (rows["energy_status"].isin(["refused", "unidentified"]))
-    for reason, count in rows.loc[refused, "energy_reason"].fillna("no reason").value_counts().items():
-        counts[f"watts only: {reason}"] = int(count)
+    counts.update(_without_watts(rows))
     rows = rows.assign(log=np.log(rows["time_s"].astype(float)))
     keys = ["m", "n", "k", "batch", "layout"]
     grouped = rows.groupby(keys, sort=False).agg(log=("log", "mean"), power_w=("power_w", "mean")).reset_index()
@@ -141,11 +203,22 @@ def _points(rows: pd.DataFrame, dtype: str, left_out: Mapping[str, int]) -> Poin
     )
 
 
+def _without_watts(rows: pd.DataFrame) -> dict[str, int]:
+    """Why watts were refused, and how often; reasons that differ by their figures alone are one."""
+    refused = rows["power_w"].isna() & rows["energy_status"].isin(["refused", "unidentified"])
+    reasons = rows.loc[refused, "energy_reason"].fillna("no reason")
+    alike = reasons.str.replace(_FIGURES, "…", regex=True)
+    return {
+        f"watts only: {same.iloc[0] if same.nunique() == 1 else kind}": len(same)
+        for kind, same in reasons.groupby(alike, sort=False)
+    }
+
+
 def _chip(spec: gpus.GpuSpec | None, dtype: str, points: Points, sm_count: int | None) -> tuple[Chip, str]:
     """Published figures, or where there are none, what the points themselves reached."""
     known = chip_of(spec, dtype) if spec else None
     if known is not None and spec is not None:
-        return known, spec.source
+        return known, _published(spec)
     fastest = float((points.shapes.flop / points.time_s).max())
     return Chip(
         sm_count=sm_count or 1,
@@ -156,7 +229,22 @@ def _chip(spec: gpus.GpuSpec | None, dtype: str, points: Points, sm_count: int |
     ), "no published figures: the highest measured rates over 0.7"
 
 
-def _lenders(priors: Iterable[Calibration], dtype: str) -> list[Prior]:
+def _published(spec: gpus.GpuSpec) -> str:
+    return spec.source if spec.confidence == "checked" else f"{spec.source} (unverified)"
+
+
+def _taught(priors: Sequence[Calibration], fitted: Sequence[Fitted]) -> list[Source]:
+    """The files behind those priors that a fit kept."""
+    kept = {lent.gpu for one in fitted for lent in one.time.residual.transfers}
+    return [
+        msgspec.structs.replace(source, prior=True)
+        for prior in priors
+        if prior.file.gpu in kept
+        for source in prior.file.sources
+    ]
+
+
+def _lenders(priors: Sequence[Calibration], dtype: str) -> list[Prior]:
     lenders = []
     for prior in priors:
         for one in prior.file.fitted:
@@ -172,31 +260,3 @@ def _refuse_if_worse(one: Fitted) -> None:
             f"{one.dtype}: shapes held out are predicted {errors.mape:.1f} % off, a plain roofline is "
             f"{errors.roofline_mape:.1f} % off: not written; measure more shapes with --suite calibration"
         )
-
-
-def _identity(segments: Sequence[Any], frame: pd.DataFrame, spec: gpus.GpuSpec | None) -> dict[str, str]:
-    facts: dict[str, str] = {}
-    if spec is not None:
-        facts["form_factor"] = spec.form_factor
-    for segment in segments:
-        environment = segment.environment
-        for name, value in (
-            ("board_id", segment.board_id),
-            ("vbios", environment.vbios),
-            ("driver", environment.driver),
-        ):
-            if value:
-                facts[name] = str(value)
-        facts.update({f"version_{name}": version for name, version in environment.versions.items()})
-    facts["backend"] = str(frame["backend"].iloc[0])
-    return facts
-
-
-def _state(frame: pd.DataFrame) -> dict[str, str]:
-    """How the GPU was while it was measured: words as they are, numbers as their median."""
-    state = {name: str(frame[name].iloc[0]) for name in ("regime", "inputs", "cache")}
-    for name in ("power_limit_w", "clock_mhz", "temp_c", "throttle_power", "throttle_thermal"):
-        known = frame[name].dropna()
-        if len(known):
-            state[f"median_{name}"] = f"{float(known.median()):.6g}"
-    return state

@@ -9,7 +9,10 @@ import msgspec
 from flopwatt.runs import gpus
 from flopwatt.runs.frozen import Frozen
 
-Positive = Annotated[float, msgspec.Meta(gt=0, le=1e22)]
+FlopPerS = Annotated[float, msgspec.Meta(ge=1e6, le=1e21)]
+BytesPerS = Annotated[float, msgspec.Meta(ge=1e6, le=1e16)]
+Bytes = Annotated[float, msgspec.Meta(ge=1, le=1e13)]
+Watts = Annotated[float, msgspec.Meta(ge=1e-3, le=1e6)]
 
 
 class Chip(Frozen, frozen=True, kw_only=True):
@@ -20,10 +23,10 @@ class Chip(Frozen, frozen=True, kw_only=True):
     """
 
     sm_count: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-    flop_per_s: Positive
-    bytes_per_s: Positive
-    l2_bytes: Positive
-    limit_w: Positive
+    flop_per_s: FlopPerS
+    bytes_per_s: BytesPerS
+    l2_bytes: Bytes
+    limit_w: Watts
 
 
 def chip_of(spec: gpus.GpuSpec, dtype: str) -> Chip | None:

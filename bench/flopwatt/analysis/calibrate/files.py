@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
 
-from flopwatt.analysis.calibrate.core import PARAMETERS
+from flopwatt.analysis.calibrate.core import PARAMETERS, START, STRAY_MOST
 from flopwatt.analysis.calibrate.features import FEATURES, SMOOTH_FEATURES
 from flopwatt.analysis.calibrate.forest import Forest
-from flopwatt.analysis.calibrate.points import LAYOUT_CODES
+from flopwatt.analysis.calibrate.plausible import facts_problem, growth_problem
 from flopwatt.analysis.calibrate.power import POWER_COLUMNS, POWER_SMOOTH_COLUMNS
 from flopwatt.analysis.calibrate.predictor import Calibration
 from flopwatt.analysis.calibrate.records import FORMAT, SCHEMA_VERSION, CalibrationFile, Fitted, Interval95, Residual
-from flopwatt.analysis.calibrate.smooth import Process
+from flopwatt.analysis.calibrate.residual import LOGARITHM_MOST
+from flopwatt.analysis.calibrate.smooth import POINTS_MOST, Process
 from flopwatt.errors import CalibrationError
 from flopwatt.text import printable, shortened
-from gemmkernels.problem import DTYPES
 
 MAX_BYTES: Final = 64 * 2**20
 PRIORS_MOST: Final = 64
-LOGARITHM_MOST: Final = 80.0
-"""|ln| of any second, watt or ratio: e⁸⁰ leaves room for none that is real."""
-
 _NUMBER_MOST: Final = 1e15
+_LENGTH_LEAST: Final = 1e-9
+_ROUNDING: Final = 1e-6
 
 
 class _Envelope(msgspec.Struct):
@@ -94,25 +93,11 @@ def _problem(file: CalibrationFile) -> str | None:
 def _fitted_problem(one: Fitted) -> str | None:
     lent = len(one.time.residual.transfers)
     columns = FEATURES + 2 * lent
-    problem = _facts_problem(one) or _core_problem(one.core) or ("too many priors" if lent > PRIORS_MOST else None)
+    problem = facts_problem(one) or _core_problem(one.core) or ("too many priors" if lent > PRIORS_MOST else None)
     problem = problem or _residual_problem(one.time.residual, columns, SMOOTH_FEATURES)
     problem = problem or _interval_problem(one.time.interval, columns)
+    problem = problem or (growth_problem(one.growth) if one.growth is not None else None)
     return problem or (_power_problem(one, columns + POWER_COLUMNS) if one.power is not None else None)
-
-
-def _facts_problem(one: Fitted) -> str | None:
-    times = (*one.measured_s, *one.held_out_s)
-    domain = one.domain
-    checks = {
-        "unknown dtype": one.dtype in DTYPES,
-        "points differ in number": len(one.shapes) == len(one.measured_s) == len(one.held_out_s),
-        "a time that is none": all(0 < seconds < math.inf for seconds in times),
-        "unknown layout": domain is None or (domain.layouts and set(domain.layouts) <= set(LAYOUT_CODES)),
-        "a domain that is none": domain is None
-        or all(-1 <= low <= high <= 100 for low, high in zip(domain.low, domain.high, strict=True)),
-        "a rate that is none": one.sustained_flop_per_s is None or 0 < one.sustained_flop_per_s < math.inf,
-    }
-    return next((what for what, good in checks.items() if not good), None)
 
 
 def _power_problem(one: Fitted, columns: int) -> str | None:
@@ -126,7 +111,7 @@ def _power_problem(one: Fitted, columns: int) -> str | None:
 
 
 def _core_problem(core: tuple[float, ...]) -> str | None:
-    good = len(core) == len(PARAMETERS) and all(abs(value) <= LOGARITHM_MOST for value in core)
+    good = len(core) == len(PARAMETERS) and (np.abs(np.asarray(core) - START) <= STRAY_MOST + _ROUNDING).all()
     return None if good else "parameters of the core"
 
 
@@ -146,9 +131,15 @@ def _process_problem(process: Process, features: int) -> str | None:
     sizes = {len(process.offset), len(process.length), *map(len, process.points)}
     if sizes != {features} or len(process.points) != len(process.weight):
         return "a Gaussian process whose arrays do not fit together"
+    if len(process.points) > POINTS_MOST:
+        return "a Gaussian process of too many points"
     numbers = (*process.offset, *process.length, *process.weight, *(v for p in process.points for v in p))
-    good = all(abs(value) <= _NUMBER_MOST for value in numbers) and all(value > 0 for value in process.length)
-    return None if good and 0 <= process.variance <= _NUMBER_MOST else "a Gaussian process with numbers that are none"
+    good = (
+        all(abs(value) <= _NUMBER_MOST for value in numbers)
+        and all(value >= _LENGTH_LEAST for value in process.length)
+        and 0 <= process.variance <= _NUMBER_MOST
+    )
+    return None if good else "a Gaussian process with numbers that are none"
 
 
 def _interval_problem(interval: Interval95, features: int) -> str | None:

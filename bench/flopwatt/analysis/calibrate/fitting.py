@@ -10,17 +10,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from flopwatt.analysis.calibrate import intervals, residual, validation
+from flopwatt.analysis.calibrate import intervals, monotone, residual, validation
 from flopwatt.analysis.calibrate.chip import Chip
 from flopwatt.analysis.calibrate.core import START, Array, Shapes, core_time, fit_core
 from flopwatt.analysis.calibrate.features import roofline
-from flopwatt.analysis.calibrate.points import LAYOUT_CODES, Points
+from flopwatt.analysis.calibrate.points import LAYOUT_CODES, LAYOUTS, Points
 from flopwatt.analysis.calibrate.power import fit_power
-from flopwatt.analysis.calibrate.records import Fitted, Quantity, Residual
+from flopwatt.analysis.calibrate.records import Fitted, Interval95, Quantity, Residual
 from flopwatt.analysis.calibrate.residual import Prior, Seen
 
 FOLDS: Final = 5
-CORE_POINTS_MOST: Final = 3000
+CORE_POINTS_MOST: Final = 1500
 _LARGE: Final = 4.0
 
 
@@ -94,7 +94,7 @@ def fit(
         sustained_flop_per_s=sustained_rate(points),
         sustained_bytes_per_s=_best(points.shapes.bytes / points.time_s, memory_bound),
         errors_time=validation.errors(
-            points.shapes, points.time_s, held_s, validation.coverage(width, seen.trees, error),
+            points.shapes, points.time_s, held_s, validation.covered(seen.trees, error, points.sites),
             roofline(points.shapes, chip), points.sites,
         ),
         errors_power=power.errors_power if power else None,
@@ -102,7 +102,17 @@ def fit(
         shapes=tuple(zip(*(size.astype(int).tolist() for size in _sizes(points.shapes)), strict=True)),
         measured_s=_short(points.time_s),
         held_out_s=_short(held_s),
+        layouts=tuple(LAYOUTS[int(code)] for code in points.layout),
+        measured_w=_known(points.power_w) if power else (),
+        held_out_w=_known(power.held_out_w) if power else (),
+        growth=monotone.learn(points, lambda shapes, layout: _shortest(model, width, chip, shapes, layout)),
     )  # fmt: skip
+
+
+def _shortest(model: TimeModel, width: Interval95, chip: Chip, shapes: Shapes, layout: Array) -> Array:
+    """The lower ends of the intervals of time: what larger GEMMs must not fall below has to be sure itself."""
+    seconds, seen = model.seconds(shapes, layout, chip)
+    return np.asarray(seconds * np.exp(-intervals.half_width(width, seen.trees, np.zeros(len(shapes)))))
 
 
 def sustained_rate(points: Points) -> float:
@@ -171,3 +181,7 @@ def _best(rate: Array, rows: npt.NDArray[np.bool_]) -> float | None:
 
 def _short(seconds: Array) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") for value in seconds)
+
+
+def _known(watts: Array) -> tuple[float | None, ...]:
+    return tuple(float(f"{value:.5g}") if np.isfinite(value) else None for value in watts)

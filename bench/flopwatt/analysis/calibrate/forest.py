@@ -68,14 +68,20 @@ class Forest(Frozen, frozen=True, kw_only=True):
         return total * self.scale
 
 
-def learn(x: Array, y: Array, *, leaves: int, rounds: int, seed: int, rate: float, sparse: bool) -> Forest:
-    """A forest fitted to y [rows] over x [rows, features]. sparse: a few hundred rows rather than thousands."""
+def learn(
+    x: Array, y: Array, *, leaves: int, rounds: int, seed: int, rate: float, sparse: bool, median: bool = False
+) -> Forest:
+    """A forest fitted to y [rows] over x [rows, features].
+
+    sparse: a few hundred rows rather than thousands. median: of absolute rather than squared error, for y with tails.
+    """
     import lightgbm
 
     settings: dict[str, Any] = {
-        "objective": "l2" if sparse else "huber", "alpha": max(HUBER_LEAST, 0.6 * float(np.std(y))),
+        "objective": "l2" if sparse else "l1" if median else "huber",
+        "alpha": max(HUBER_LEAST, 0.6 * float(np.std(y))),
         "learning_rate": rate, "num_leaves": leaves,
-        "min_data_in_leaf": max(3, len(y) // 100) if sparse else 10, "min_data_in_bin": 1 if sparse else 3,
+        "min_data_in_leaf": 3 if sparse else 5, "min_data_in_bin": 1 if sparse else 3,
         "feature_fraction": 0.3 if sparse else 0.5, "bagging_fraction": 0.7 if sparse else 0.8, "bagging_freq": 1,
         "verbose": -1, "num_threads": 1, "seed": seed, "deterministic": True, "force_row_wise": True,
     }  # fmt: skip

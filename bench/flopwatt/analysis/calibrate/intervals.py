@@ -49,9 +49,9 @@ def fit(x: Array, error: Array) -> Interval95:
     return Interval95(quantile=quantile, spread=spread, floor=floor, ceiling=ceiling, growth=GROWTH)
 
 
-def unknown() -> Interval95:
+def unknown(half: float = UNKNOWN_HALF, growth: float = GROWTH) -> Interval95:
     """The interval where nothing was measured."""
-    return Interval95(quantile=UNKNOWN_HALF, spread=Forest(), floor=1.0, ceiling=1.0, growth=GROWTH)
+    return Interval95(quantile=half, spread=Forest(), floor=1.0, ceiling=1.0, growth=growth)
 
 
 def half_width(interval: Interval95, x: Array, octaves: Array) -> Array:

@@ -10,7 +10,8 @@ import numpy as np
 from flopwatt.analysis.calibrate.core import Array, Shapes
 from gemmkernels.problem import DEFAULT_OUT_DTYPE, DTYPE_BYTES
 
-LAYOUT_CODES: Final = {"nt": 0.0, "nn": 1.0, "tn": 2.0}
+LAYOUTS: Final = ("nt", "nn", "tn")
+LAYOUT_CODES: Final = {name: float(code) for code, name in enumerate(LAYOUTS)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ from flopwatt.analysis.calibrate.residual import Seen
 
 POINTS_LEAST: Final = 8
 POWER_COLUMNS: Final = 4
+BUSY_COLUMN: Final = 3
+"""Which of them says how busy tensor cores and DRAM are together."""
+
 POWER_SMOOTH_COLUMNS: Final = 3
 """What `see_power` adds to the columns of time."""
 
@@ -24,13 +27,17 @@ FOLDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class PowerModel:
-    """Fitted watts. low_w, high_w: bounds of every prediction. count: shapes with watts."""
+    """Fitted watts. low_w, high_w: bounds of every prediction. count: shapes with watts.
+
+    held_out_w: of every point, by a fit that had not seen its site; NaN for those without watts.
+    """
 
     quantity: Quantity
     energy_interval: Interval95
     low_w: float
     high_w: float
     count: int
+    held_out_w: Array
     errors_power: Errors
     errors_energy: Errors
 
@@ -73,24 +80,27 @@ def fit_power(
     fold = np.random.default_rng(0).permutation(part.sites.max() + 1)[part.sites] % FOLDS
     for one in np.unique(fold):
         test = fold == one
-        model = residual.fit(x.take(~test), target[~test], forests=1)
+        model = residual.fit(x.take(~test), target[~test], forests=1, median=True)
         held[test] = residual.evaluate(model, x.take(test))
     predicted = np.clip(high * np.exp(held), low, high)
     error = np.log(watts / predicted)
     joint = error + time_error[known]
     width, energy_width = intervals.fit(x.trees, error), intervals.fit(x.trees, joint)
     joules = watts * part.time_s
+    everywhere = np.full(len(points), np.nan)
+    everywhere[known] = predicted
     return PowerModel(
-        Quantity(residual=residual.fit(x, target), interval=width),
+        Quantity(residual=residual.fit(x, target, median=True), interval=width),
         energy_width,
         low,
         high,
         len(part),
+        everywhere,
         validation.errors(
-            part.shapes, watts, predicted, validation.coverage(width, x.trees, error), None, part.sites
+            part.shapes, watts, predicted, validation.covered(x.trees, error, part.sites), None, part.sites
         ),
         validation.errors(
             part.shapes, joules, predicted * time_s[known],
-            validation.coverage(energy_width, x.trees, joint), None, part.sites,
+            validation.covered(x.trees, joint, part.sites), None, part.sites,
         ),
     )  # fmt: skip

@@ -9,11 +9,11 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from flopwatt.analysis.calibrate import intervals, residual
+from flopwatt.analysis.calibrate import intervals, monotone, residual
 from flopwatt.analysis.calibrate.core import Array, Shapes, core_time
 from flopwatt.analysis.calibrate.points import LAYOUT_CODES, make_shapes
 from flopwatt.analysis.calibrate.power import see_power
-from flopwatt.analysis.calibrate.records import CalibrationFile, Fitted
+from flopwatt.analysis.calibrate.records import CalibrationFile, Fitted, Kind
 from flopwatt.errors import InputError
 from gemmkernels.problem import DTYPES, MAX_DIMENSION
 
@@ -64,6 +64,10 @@ class Calibration:
         what = f"unknown dtype {dtype!r}" if dtype not in DTYPES else f"this calibration has no {dtype}"
         raise InputError(f"{what}: choose one of {', '.join(self.dtypes)}")
 
+    def kind(self, dtype: str) -> Kind:
+        """Of what the times of `dtype` are. Raises InputError where nothing was fitted for it."""
+        return self.fitted(dtype).kind or self.file.kind
+
     def predict(
         self, m: Sizes, n: Sizes, k: Sizes, *, batch: Sizes = 1, dtype: str = "bf16", layout: str | None = None
     ) -> Prediction:
@@ -76,7 +80,7 @@ class Calibration:
         fitted = self.fitted(dtype)
         shapes = _checked(m, n, k, batch, dtype)
         codes = np.full(len(shapes), LAYOUT_CODES[self.layout(fitted, layout)])
-        starts = range(0, len(shapes), CHUNK)
+        starts = range(0, max(len(shapes), 1), CHUNK)
         parts = [(shapes.take(slice(at, at + CHUNK)), codes[at : at + CHUNK]) for at in starts]
         if len(parts) == 1:
             return predict(fitted, *parts[0])
@@ -108,8 +112,10 @@ def predict(fitted: Fitted, shapes: Shapes, layout: Array) -> Prediction:
     if fitted.domain is not None and fitted.sustained_flop_per_s is not None:
         beyond = shapes.flop > 2.0 ** fitted.domain.high[-1] * (1 + 1e-9)
         floor = np.where(beyond, np.maximum(floor, shapes.flop / fitted.sustained_flop_per_s), floor)
-    time = np.maximum(raw, floor)
     half = intervals.half_width(fitted.time.interval, seen.trees, octaves)
+    time = np.maximum(raw, floor)
+    if fitted.growth is not None:
+        time = monotone.raised(fitted.growth, shapes, layout, time, half)
     low, high = np.maximum(time * np.exp(-half), roof), time * np.exp(half)
     outside = octaves > 0
     if fitted.power is None or fitted.energy_interval is None or fitted.limit_w is None:

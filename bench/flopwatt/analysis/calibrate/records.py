@@ -10,6 +10,7 @@ from flopwatt.analysis.calibrate.chip import Chip
 from flopwatt.analysis.calibrate.forest import Forest
 from flopwatt.analysis.calibrate.smooth import Process
 from flopwatt.runs.frozen import Frozen
+from flopwatt.runs.records import Origin
 
 FORMAT: Final = "flopwatt-calibration"
 SCHEMA_VERSION: Final = 1
@@ -68,19 +69,41 @@ class Domain(Frozen, frozen=True, kw_only=True):
     layouts: tuple[str, ...]
 
 
+class Growth(Frozen, frozen=True, kw_only=True):
+    """Seconds of shapes on a lattice, which a prediction of any shape that contains one of them may not fall below.
+
+    m, n, k: the lattice's sizes, ascending. log_s: by layout, logarithms of the longest lower end of predicted time
+    among the lattice's shapes up to each, m slowest and k fastest. reversal: by size class of validation, how far
+    measured shapes themselves fall below smaller ones, in logarithms.
+    """
+
+    m: tuple[int, ...]
+    n: tuple[int, ...]
+    k: tuple[int, ...]
+    log_s: dict[str, tuple[float, ...]]
+    reversal: tuple[Share, ...]
+
+
 class Site(Frozen, frozen=True, kw_only=True):
-    """Held-out error of one group of shapes, in percent, and how many. n, k or size_gflop say which group."""
+    """Held-out error of one group of shapes, in percent, and how many. n, k or size_gflop say which group.
+
+    size_gflop: the least of the group. coverage: the share inside intervals that were fitted to other sites.
+    """
 
     count: int
     mape: Share
     p90: Share
+    coverage: Annotated[float, msgspec.Meta(ge=0, le=1)]
     n: int | None = None
     k: int | None = None
     size_gflop: float | None = None
 
 
 class Errors(Frozen, frozen=True, kw_only=True):
-    """Held-out errors of one quantity in percent; beside them a plain roofline's, and the share inside intervals."""
+    """Held-out errors of one quantity in percent; beside them a plain roofline's.
+
+    mape_large: of at least 16 GFLOP. coverage: the share inside intervals that were fitted to other sites.
+    """
 
     count: int
     mape: Share
@@ -95,15 +118,19 @@ class Errors(Frozen, frozen=True, kw_only=True):
 class Fitted(Frozen, frozen=True, kw_only=True):
     """Everything of one number format.
 
-    core: logarithms, in the order of `core.PARAMETERS`. floor_memory: operands came from DRAM, so that its roof is a
-    floor of time. points, power_points: shapes fitted. left_out: reasons and counts. sustained_bytes_per_s: the best
-    of all shapes, where memory ruled. errors_*: None where nothing was held out, `unvalidated` then.
+    core: logarithms, in the order of `core.PARAMETERS`. kind: where it is not the file's, as of an imported table that
+    times whole layers in one format. floor_memory: operands came from DRAM, so that its roof is a
+    floor of time. points, power_points: shapes fitted; watts without any are a law's, not measured. left_out: reasons
+    why rows or their watts were not used, and how many. sustained_bytes_per_s: the best of all shapes, where memory
+    ruled. errors_*: None where nothing was held out, `unvalidated` then. shapes: (batch, m, n, k) of the points, beside
+    them what was measured and what a fit that had not seen their site said.
     """
 
     dtype: str
     chip: Chip
     chip_source: str
     core: tuple[float, ...]
+    kind: Kind | None = None
     time: Quantity
     power: Quantity | None = None
     energy_interval: Interval95 | None = None
@@ -122,37 +149,87 @@ class Fitted(Frozen, frozen=True, kw_only=True):
     shapes: tuple[tuple[int, int, int, int], ...] = ()
     measured_s: tuple[float, ...] = ()
     held_out_s: tuple[float, ...] = ()
+    layouts: tuple[str, ...] = ()
+    measured_w: tuple[float | None, ...] = ()
+    held_out_w: tuple[float | None, ...] = ()
+    growth: Growth | None = None
 
 
 class Source(Frozen, frozen=True, kw_only=True):
-    """A run file that went in: its id, SHA-256, origin, and for imports where it is from and under which licence."""
+    """A run file that went in: its id, SHA-256, origin, and for imports where it is from and under which licence.
 
+    prior: it is another GPU's, and taught the calibration that this one learned from.
+    """
+
+    file: str
     run_id: str
     sha256: str
-    origin: str
+    origin: Origin
     created: str
+    gpu: str
     source: str | None = None
     licence: str | None = None
+    prior: bool = False
+
+
+class Identity(Frozen, frozen=True, kw_only=True):
+    """What was measured, as far as the files tell; several values where they differ.
+
+    boards: hashes of their UUIDs. frameworks: versions by name. kernels: backends, or the stack of an imported table.
+    """
+
+    form_factor: str | None = None
+    boards: tuple[str, ...] = ()
+    vbios: tuple[str, ...] = ()
+    driver: tuple[str, ...] = ()
+    cuda: tuple[str, ...] = ()
+    frameworks: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    kernels: tuple[str, ...] = ()
+
+
+class Spread(Frozen, frozen=True, kw_only=True):
+    """The least, the middle one and the most of a quantity over the rows that tell it, and how many those are."""
+
+    low: float
+    median: float
+    high: float
+    count: int
+
+
+class State(Frozen, frozen=True, kw_only=True):
+    """How the GPU was while it was measured; None for what the files do not tell.
+
+    throttle_power, throttle_thermal: the share of a measured window in which the power cap, or heat, held the clock.
+    """
+
+    regime: str | None = None
+    inputs: str | None = None
+    cache: str | None = None
+    power_limit_w: Spread | None = None
+    clock_hz: Spread | None = None
+    temp_c: Spread | None = None
+    throttle_power: Spread | None = None
+    throttle_thermal: Spread | None = None
 
 
 class CalibrationFile(Frozen, frozen=True, kw_only=True):
     """A calibration as it lies on disk.
 
-    identity: form factor, board_id (hash of the UUID), vbios, driver, versions, backend, as far as known. state: power
-    limit, clock, temperature, throttling, cache, inputs, regime. commit: of flopwatt, where it was fitted from a
-    checkout.
+    origin: of the rows, None for a spec sheet alone. flopwatt, commit: what fitted it, the commit where that ran from a
+    checkout (`-dirty` where that had changes of its own).
     """
 
     format: Literal["flopwatt-calibration"] = FORMAT
     schema: int = SCHEMA_VERSION
     kind: Kind = "kernel"
     gpu: str
+    origin: Origin | None = None
     unvalidated: bool = False
     created: str
     flopwatt: str
     commit: str | None = None
-    identity: dict[str, str] = msgspec.field(default_factory=dict)
-    state: dict[str, str] = msgspec.field(default_factory=dict)
+    identity: Identity = Identity()
+    state: State = State()
     sources: tuple[Source, ...] = ()
     fitted: tuple[Fitted, ...]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,14 +21,17 @@ SPARSE_MOST: Final = 3000
 FORESTS_SCALE: Final = 0.5
 """Scale of two forests joined, which is what a fit to many points has."""
 
-LEAVES: Final = 63
-ROUNDS: Final = 350
-SPARSE_ROUNDS: Final = 150
+FEW_MOST: Final = 500
+"""Points up to which trees stay small, and several forests are averaged for it."""
+
 SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the Gaussian process beside the trees, of which held-out errors choose."""
 
 PRIORS_MOST: Final = 2
 """Other GPUs' calibrations that a fit keeps: each costs as much at predicting as the fit itself."""
+
+LOGARITHM_MOST: Final = 80.0
+"""|ln| of any second, watt or ratio: e⁸⁰ leaves room for none that is real."""
 
 _RIDGE: Final = 0.1
 
@@ -59,6 +62,23 @@ class Prior:
 
     transfer: Transfer
     held_out_s: Mapping[tuple[int, int, int, int], float]
+
+
+class _Way(NamedTuple):
+    """How a forest is grown: leaves of a tree, trees, learning rate, and how many times the forests asked for."""
+
+    leaves: int
+    rounds: int
+    rate: float
+    times: int
+
+
+def _way(points: int) -> _Way:
+    if points > SPARSE_MOST:
+        return _Way(leaves=127, rounds=350, rate=0.07, times=1)
+    if points > FEW_MOST:
+        return _Way(leaves=31, rounds=350, rate=0.05, times=1)
+    return _Way(leaves=8, rounds=150, rate=0.05, times=2)
 
 
 def lender(gpu: str, fitted: Fitted) -> Prior:
@@ -93,35 +113,39 @@ def see(
 def chosen(
     shapes: Shapes, layout: Array, time_s: Array, core_s: Array, chip: Chip, priors: Sequence[Prior]
 ) -> Sequence[Prior]:
-    """Those priors that say most of these points, at most PRIORS_MOST."""
+    """Those priors that together say most of these points, at most PRIORS_MOST, one after the other."""
     if len(priors) <= PRIORS_MOST:
         return priors
     lent = see(shapes, layout, core_s, chip, [prior.transfer for prior in priors], priors).lent
-    weights = _ridge(lent, np.log(time_s / core_s))[1]
-    said = np.abs(weights) * lent.std(axis=0)
-    return [priors[i] for i in sorted(np.argsort(-said)[:PRIORS_MOST])]
+    target = np.log(time_s / core_s)
+    kept: list[int] = []
+    while len(kept) < PRIORS_MOST:
+        left = [i for i in range(len(priors)) if i not in kept]
+        kept.append(min(left, key=lambda i: _misfit(lent[:, [*kept, i]], target)))
+    return [priors[i] for i in sorted(kept)]
 
 
-def fit(seen: Seen, target: Array, priors: Sequence[Prior] = (), forests: int = 2) -> Residual:
-    """The residual fitted to target [rows], the logarithm of measured over core."""
+def fit(seen: Seen, target: Array, priors: Sequence[Prior] = (), forests: int = 2, *, median: bool = False) -> Residual:
+    """The residual fitted to target [rows], the logarithm of measured over core. median: as for `forest.learn`."""
     constant, weights = _ridge(seen.lent, target)
     rest = target - constant - seen.lent @ weights
     lenders = tuple(msgspec.structs.replace(p.transfer, weight=float(w)) for p, w in zip(priors, weights, strict=True))
     sparse = len(target) <= SPARSE_MOST
     if len(target) < 20:
         return Residual(constant=constant, transfers=lenders)
-    many = len(target) > 500
+    way = _way(len(target))
     grown = [
         forest.learn(
             seen.trees,
             rest,
-            leaves=(15 if many else 8) if sparse else LEAVES,
-            rounds=SPARSE_ROUNDS if sparse else ROUNDS,
+            leaves=way.leaves,
+            rounds=way.rounds,
             seed=seed,
-            rate=0.05 if sparse else 0.07,
+            rate=way.rate,
             sparse=sparse,
+            median=median,
         )
-        for seed in range(2 * forests if sparse else forests)
+        for seed in range(way.times * forests)
     ]
     trees = forest.joined(grown)
     if not sparse:
@@ -134,7 +158,8 @@ def fit(seen: Seen, target: Array, priors: Sequence[Prior] = (), forests: int = 
 def evaluate(residual: Residual, seen: Seen) -> Array:
     """The logarithm of predicted over core [rows]."""
     share = residual.process_share if residual.process else 0.0
-    return np.asarray(evaluate_shares(residual, seen, (share,))[0])
+    logs = evaluate_shares(residual, seen, (share,))[0]
+    return np.asarray(np.clip(logs, -LOGARITHM_MOST, LOGARITHM_MOST))
 
 
 def evaluate_shares(residual: Residual, seen: Seen, shares: Sequence[float]) -> Array:
@@ -171,3 +196,9 @@ def _ridge(lent: Array, target: Array) -> tuple[float, Array]:
     x = lent - centre
     weights = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ (target - mean))
     return mean - float(centre @ weights), weights
+
+
+def _misfit(lent: Array, target: Array) -> float:
+    """Mean absolute error of the ridge regression."""
+    constant, weights = _ridge(lent, target)
+    return float(np.abs(target - constant - lent @ weights).mean())
