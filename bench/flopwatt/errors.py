@@ -2,7 +2,9 @@
 
 FlopwattError               exit 2: the words or the input are wrong
 ├── InputError              a value, name or shape the user gave
+│   └── LayoutRefused       a parallel layout that cannot be
 ├── RunFileError            a run file that cannot be read, written or continued
+│   └── WritingStopped      exit 3: one that could be written no longer while measuring
 ├── SuiteError              a suite, model or scenario file
 ├── CalibrationError        a calibration file that is damaged, foreign or cannot be written
 ├── TuningStoreError        a tuning store that is damaged or cannot be written
@@ -25,8 +27,18 @@ class InputError(FlopwattError):
     """A value, name or shape the user gave is wrong."""
 
 
+class LayoutRefused(InputError):
+    """A parallel layout that cannot be, with the reason and the nearest one that can."""
+
+
 class RunFileError(FlopwattError):
     """A run file cannot be read, written or continued."""
+
+
+class WritingStopped(RunFileError):
+    """A run file can be written no longer: measuring stopped, and what was measured before is kept."""
+
+    exit_code = 3
 
 
 class SuiteError(FlopwattError):

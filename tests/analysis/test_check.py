@@ -40,7 +40,7 @@ BACKWARDS = CounterTrace(before_ns=(0, 1, 2), t_ns=(0, 1, 2), energy_mj=(5, 9, 7
 IMPOSSIBLE: dict[str, tuple[Record, str]] = {
     "above the peak": (record(measurement=measurement(launch_ms=0.1)), "over the dense bf16 peak of 811 at 1500 MHz"),
     "above the power limit": (with_raw(slow=LIMIT), "500 W is over the power limit of 400 W"),
-    "backwards counter": (with_raw(counter=BACKWARDS), "the energy counter runs backwards"),
+    "backwards counter": (with_raw(counter=BACKWARDS), "the energy counter ran backwards"),
     "backwards marks": (with_raw(loads=(Load(t_ns=(0, 5, 3), launches=(0, 1, 2)),)), "marks run backwards"),
     "wrong but ok": (
         record(correctness=Correctness(relative_error=0.5, bound=0.01, method="full")),

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install flopwatt[measure]")
 
+from anonymity import USER, assert_anonymous
+from faulty_backend import SITE
+
 from flopwatt.runs.records import Record
 from flopwatt.runs.store import RunFile, read
+from flopwatt_process import flopwatt, sources
+from runs import SHORT_RESTS
 
 HERE = Path(__file__).parent
-
-SITE = """
-import gemmkernels.backend
-gemmkernels.backend.BACKENDS["faulty"] = "faulty_backend"
-from flopwatt.measurement import runner
-runner.CASE_TIMEOUT_FACTOR, runner.CASE_TIMEOUT_EXTRA_S = 0.0, 40.0
-"""
 
 
 def run_faulty(folder: Path, sizes: list[int]) -> tuple[int, RunFile, str]:
     """A burst run on the CPU of one GEMM for each M, with two sound ones around; exit code, file, standard error."""
-    (folder / "sitecustomize.py").write_text(SITE)
+    (folder / "sitecustomize.py").write_text(SHORT_RESTS + SITE)
     path = folder / "run.jsonl"
     shapes = [word for m in (64, *sizes, 72) for word in ("--shape", f"{m}x64x64")]
     words = [
@@ -43,16 +38,8 @@ def run_faulty(folder: Path, sizes: list[int]) -> tuple[int, RunFile, str]:
         "fast",
         *shapes,
     ]
-    sources = [str(folder), str(HERE), *filter(None, sys.path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "flopwatt", *words, "-o", str(path)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sources), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    variables = {**sources(folder, HERE), "OMP_NUM_THREADS": "1", "USER": USER}
+    done = flopwatt(*words, "-o", path, cwd=folder, timeout=240, variables=variables)
     return done.returncode, read(path), done.stderr
 
 
@@ -71,17 +58,18 @@ EXPECTED = {
     144: "killed by SIGKILL",
     152: "its process sent bytes that are no answer",
     160: "exit code 1: a library that calls exit",
+    168: "OSError: [Errno 13] Permission denied: '…/gemm.cu' (included from …/faulty_backend.py), cache …/cache for …",
 }
 """M → what the row says of it."""
 
-REPLACED = (80, 128, 136, 144, 152, 160)
+REPLACED = (80, 96, 128, 136, 144, 152, 160)
 """After these the next case needs a fresh process."""
 
 
 def check_faults(run: RunFile, sizes: list[int]) -> None:
     rows = by_m(run)
     assert set(rows) == {64, 72, *sizes}, "every case has a row"
-    assert {m: rows[m].status for m in (64, 72)} == {64: "ok", 72: "ok"}
+    assert {m: (rows[m].status, rows[m].reason) for m in (64, 72)} == {64: ("ok", None), 72: ("ok", None)}
     for m in sizes:
         assert rows[m].status == "failed"
         assert EXPECTED[m] in (rows[m].reason or ""), (m, rows[m].reason)
@@ -90,10 +78,11 @@ def check_faults(run: RunFile, sizes: list[int]) -> None:
     assert len(replaced) == len([m for m in sizes if m in REPLACED])
     assert run.end is not None
     assert run.end.reason == "done"
+    assert_anonymous(run.path)
 
 
 def test_a_segfault_a_wrong_result_and_an_exception_cost_a_row_each(tmp_path: Path) -> None:
-    sizes = [80, 104, 112, 120]
+    sizes = [80, 104, 112, 120, 168]
     code, run, _ = run_faulty(tmp_path, sizes)
     assert code == 1
     check_faults(run, sizes)
@@ -114,3 +103,13 @@ def test_a_kernel_that_hangs_is_killed_and_the_rest_goes_on(tmp_path: Path) -> N
     rows = by_m(run)
     assert "the kernel hangs" in (rows[88].reason or "")
     assert rows[64].status == rows[72].status == "ok"
+
+
+@pytest.mark.slow
+def test_memory_that_others_kept_costs_a_case_nothing_but_a_fresh_process(tmp_path: Path) -> None:
+    code, run, _ = run_faulty(tmp_path, [56])
+    assert code == 0
+    assert {m: row.status for m, row in by_m(run).items()} == {64: "ok", 72: "ok", 56: "ok"}
+    said = [event.message for event in run.events]
+    assert "replaced: OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB." in said
+    assert "measured again: OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB." in said

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,9 +11,8 @@ import pytest
 
 from flopwatt.analysis.check import check
 from flopwatt.runs.store import RunFile, read
-from flopwatt_process import flopwatt, start
-
-WORDS = ("run", "--simulate", "h100", "--model", "llama-3.1-8b", "--effort", "fast")
+from flopwatt_process import flopwatt, sources, start
+from runs import SHORT_RESTS, WORDS, wait_for, wait_for_records
 
 CLOCK_SET_BACK = """
 import datetime, time
@@ -49,23 +45,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFile:
     return read(path)
 
 
-def wait_for_records(path: Path, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if path.exists() and path.read_bytes().count(b'"type":"record"') >= count:
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"no {count} records in 60 s")
-
-
 def test_a_run_put_to_sleep_goes_on_as_if_nothing_had_been(tmp_path: Path, undisturbed: RunFile) -> None:
     path = tmp_path / "run.jsonl"
     process = start(*WORDS, "-o", path)
     wait_for_records(path, 2)
     process.send_signal(signal.SIGSTOP)
-    time.sleep(1.0)
+    time.sleep(0.3)
     asleep = path.stat().st_size
-    time.sleep(0.5)
+    time.sleep(0.3)
     assert path.stat().st_size == asleep
     process.send_signal(signal.SIGCONT)
     _, complaints = process.communicate(timeout=120)
@@ -77,15 +64,7 @@ def test_a_run_put_to_sleep_goes_on_as_if_nothing_had_been(tmp_path: Path, undis
 def test_a_wall_clock_that_jumps_changes_no_measurement(tmp_path: Path, undisturbed: RunFile) -> None:
     (tmp_path / "sitecustomize.py").write_text(CLOCK_SET_BACK)
     path = tmp_path / "run.jsonl"
-    sources = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-m", "flopwatt", *WORDS, "-o", str(path)],
-        env={**os.environ, "PYTHONPATH": sources},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = flopwatt(*WORDS, "-o", path, variables=sources(tmp_path))
     assert done.returncode == 0, done.stderr
     stamps = [record.started for record in read(path).records]
     assert stamps != sorted(stamps), "the clock did jump"
@@ -98,16 +77,17 @@ def test_kill_9_while_pytorch_computes_loses_one_case_at_most(tmp_path: Path, se
     path = tmp_path / "run.jsonl"
     shapes = [word for m in (64, 96, 128, 160) for word in ("--shape", f"{m}x256x256")]
     words = ("run", "--device", "cpu", "--dtype", "fp32", "--regime", "burst", "--effort", "fast", *shapes)
-    process = start(*words, "-o", path)
-    wait_for_records(path, 0)
-    time.sleep(random.Random(seed).uniform(0.5, 20.0))
+    (tmp_path / "sitecustomize.py").write_text(SHORT_RESTS)
+    process = start(*words, "-o", path, variables=sources(tmp_path))
+    wait_for(path.exists)
+    time.sleep(random.Random(seed).uniform(0.0, 5.0))
     announced = path.read_bytes().count(b'"type":"record"')
     process.kill()
     process.communicate()
     before = read(path)
     assert len(before.records) >= announced
     if len(before.records) < 4:
-        resumed = flopwatt("run", "--device", "cpu", "--resume", path)
+        resumed = flopwatt("run", "--device", "cpu", "--resume", path, timeout=280, variables=sources(tmp_path))
         assert resumed.returncode == 0, resumed.stderr
     whole = read(path)
     ids = [record.case_id for record in whole.records]
@@ -120,9 +100,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     """The first waits for the worker to end in order; one that is stuck would hold the terminal."""
     path = tmp_path / "run.jsonl"
     process = start("run", "--device", "cpu", "--shape", "512x512x512", "--dtype", "fp32", "-o", path)
-    deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(path.exists)
     time.sleep(1.0)
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 OPEN = """
+import os
 import torch
 from types import SimpleNamespace
 properties = SimpleNamespace(
@@ -20,7 +21,9 @@ torch.cuda.device_count = lambda: 1
 torch.cuda.get_device_properties = lambda index: properties
 torch.cuda.set_device = torch.cuda.synchronize = torch.cuda.empty_cache = lambda *_: None
 torch.zeros = lambda *_, **__: None
+from flopwatt.measurement import gpu_lock
 from flopwatt.measurement.hardware import HardwareRig
+gpu_lock.PREFIX = f"\\0flopwatt-test-{os.getpid()}-"  # other tests pretend to have this GPU at the same time
 from flopwatt.errors import DeviceBusy
 try:
     rig = HardwareRig.open("auto", shared=SHARED, idle=True)
@@ -67,6 +70,25 @@ def test_a_busy_gpu_is_refused_unless_shared(fake_gpu: FakeGpuMaker) -> None:
     gpu = fake_gpu(processes=2)
     assert "2 other process(es) compute on NVIDIA H100 80GB HBM3" in opened(gpu)["busy"]
     assert opened(gpu, shared=True)["shared_with"] == 2
+
+
+SECOND = """
+    try:
+        HardwareRig.open("auto", shared=False, idle=False)
+    except DeviceBusy as busy:
+        answer["second"] = str(busy)
+    HardwareRig.open("auto", shared=True, idle=False).close()
+    rig.close()
+    HardwareRig.open("auto", shared=False, idle=False).close()
+"""
+
+
+def test_a_gpu_is_opened_by_one_run_at_a_time_unless_shared(fake_gpu: FakeGpuMaker) -> None:
+    second = opened(fake_gpu(), join=SECOND.strip())["second"]
+    assert second == (
+        "another flopwatt measures on NVIDIA H100 80GB HBM3: wait for it, "
+        "or measure beside it with --shared, which marks the rows"
+    )
 
 
 def test_a_process_that_joins_is_counted(fake_gpu: FakeGpuMaker) -> None:

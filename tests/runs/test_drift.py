@@ -127,3 +127,18 @@ def test_no_interval_from_one_sample_or_from_counts_that_stand() -> None:
     stuck = Stretch(np.arange(4.0), np.arange(4.0), np.array([0.0, 1.0, 1.0, 2.0]), np.zeros(4))
     assert relative_half_width([one]) == math.inf
     assert relative_half_width([stuck]) == math.inf
+
+
+@pytest.mark.parametrize("still", ["t_s", "below"])
+def test_no_interval_and_no_warning_where_two_of_many_samples_are_one(still: str) -> None:
+    """Between the batches' ends, where only the scatter of neighbours sees it."""
+    rises = np.arange(100.0)
+    stands = np.array([*range(42), 41.0, *range(43, 100)])
+    values = {"t_s": rises, "above": rises, "below": rises, still: stands}
+    assert relative_half_width([Stretch(**values, edge_s=np.zeros(100))]) == math.inf
+
+
+def test_no_interval_where_batches_are_too_unlike_for_floating_point() -> None:
+    t_s = np.concatenate([np.arange(5.0), 5.0 + 1e-9 * np.arange(1.0, 6.0)])
+    edge_s = np.full(10, 1e9)
+    assert relative_half_width([Stretch(t_s, t_s, t_s, edge_s)]) == math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from synthetic import record, segment
 
@@ -57,3 +58,16 @@ def test_an_end_written_before_idle_power_was_read_after_the_load_is_one() -> No
     assert (old.idle_after_w, old.idle_after_reason) == (None, None)
     new = End(at="2026-11-22T09:00:00Z", reason="done", idle_after_w=95.5)
     assert decode(encode(new)) == new
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ['"time_s":0', '"time_s":1e-300', '"time_s":1e-3,"time_s_high":0', '"time_s":1e-3,"power_w":-5.0',
+     '"time_s":1e-3,"energy_j":0', '"time_s":1e-3,"power_w_low":-1', '"time_s":1e99'],
+)  # fmt: skip
+def test_an_amount_that_nothing_can_be_divided_by_is_refused(wrong: str) -> None:
+    """Written by hand: an importer refuses such a row itself."""
+    line = encode(record(origin="imported", measurement=AggregateMeasurement(time_s=1e-3)))
+    assert b'"time_s":0.001' in line
+    with pytest.raises(msgspec.ValidationError, match="Expected `float`"):
+        decode(line.replace(b'"time_s":0.001', wrong.encode()))

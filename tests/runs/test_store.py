@@ -78,7 +78,8 @@ def test_a_broken_line_in_the_middle_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no run header"),
+        (b"", "cut off before anything was measured: delete it and start again"),
+        (b'{"type":"run","schema":1,"id":"ab', "cut off before anything was measured: delete it and start again"),
         (b"hello\n", "line 1 is broken"),
         (b'{"type":"segment"}\n', "line 1 is broken"),
         (b'{"type":"run","schema":99,"shape":"new"}\n', "schema 99 is newer than this flopwatt's 1"),

@@ -187,7 +187,7 @@ def test_a_model_file_beside_the_suite(tmp_path: Path) -> None:
         ("[[gemm]]\nm = 1\nn = 1\nk = 1\ncount = 0", "key gemm[0].count: Expected 'int' >= 1"),
         ("[[gemm]]\nm = 16777216\nn = 16777216\nk = 1", "TiB: give a shape that fits"),
         ("modle = 'quick'", "unknown key 'modle': remove it, or use one of name, description, effort"),
-        ("model = 'llama-9'", "unknown model 'llama-9': choose one of gpt-3-175b"),
+        ("model = 'llama-9'", "unknown model 'llama-9': choose one of bloom-176b"),
         ("model = 'llama-2-7b'\n[[gemm]]\nm = 1\nn = 1\nk = 1", "key 'gemm' beside 'model'"),
         ("model = 'llama-2-7b'\ntokens = 3", "key 'tokens' beside 'model'"),
         ("model = 'llama-2-7b'\nlayers = 33", "layers = 33: choose 1 to 32"),
@@ -223,7 +223,7 @@ def test_any_text_is_a_suite_or_one_line(tmp_path_factory: pytest.TempPathFactor
 def test_unknown_suite_and_dtype() -> None:
     with pytest.raises(
         SuiteError,
-        match=r"^unknown suite 'quik': choose one of calibration, calibration-check, peak, quick, gpt-3-175b, .*\.toml",
+        match=r"^unknown suite 'quik': choose one of calibration, calibration-check, peak, quick, bloom-176b, .*\.toml",
     ):
         load_suite("quik")
     with pytest.raises(SuiteError, match=r"nowhere.toml: no such file"):

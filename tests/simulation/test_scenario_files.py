@@ -38,7 +38,7 @@ def test_the_documented_smallest_scenario_is_one():
 
 def test_every_key_of_the_format_is_documented():
     documented = set(re.findall(r"`([a-z0-9_]+)`", README))
-    sections = {"gpu", "backends", "power", "thermal", "sensor", "noise", "faults", "throttle", "unknown"}
+    sections = {"gpu", "backends", "power", "thermal", "sensor", "noise", "boards", "faults", "throttle", "unknown"}
     for name, table in vars(tables).items():
         if isinstance(table, type) and issubclass(table, msgspec.Struct) and not name.startswith("_"):
             missing = set(table.__struct_fields__) - documented - sections - {"m", "n", "efficiency", "second_process"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
+import msgspec
+
 from flopwatt.runs import gpus
-from flopwatt.runs.records import Record, Segment, case_id
+from flopwatt.runs.order import counter_disorder, marks_disorder, readings_disorder
+from flopwatt.runs.records import Planned, Record, Segment, case_id
 from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, record_row
@@ -49,7 +51,7 @@ def _plan(run: RunFile) -> Iterator[Fault]:
     for planned in run.header.plan:
         if case_id(planned.case) != planned.case_id:
             yield Fault(f"planned case {planned.case_id} does not match its own hash: the file was altered")
-    known = {(planned.case_id, planned.process) for planned in run.header.plan}
+    known = {(planned.case_id, planned.process): planned for planned in run.header.plan}
     seen = Counter((record.case_id, record.process) for record in run.records)
     for (identity, process), count in seen.items():
         if known and (identity, process) not in known:
@@ -59,6 +61,18 @@ def _plan(run: RunFile) -> Iterator[Fault]:
     for record in run.records:
         if record.origin != run.header.origin:
             yield Fault(f"a {record.origin} record in a {run.header.origin} run", record.id)
+        if not _answers_to(record, known.get((record.case_id, record.process))):
+            yield Fault(f"it measured {record.case.label}, not the case {record.case_id} it answers to", record.id)
+
+
+def _answers_to(record: Record, planned: Planned | None) -> bool:
+    """Whether a record's case is the one its id names, but for the configuration that a plan may leave open."""
+    if planned is None:
+        return case_id(record.case) == record.case_id
+    case = record.case
+    if planned.case.config is None:
+        case = msgspec.structs.replace(case, config=None)
+    return case == planned.case
 
 
 def _ending(run: RunFile) -> Iterator[Fault]:
@@ -91,17 +105,7 @@ def _order_of_time(record: Record, _: Segment | None) -> Iterator[str]:
     raw = record.measurement
     if not isinstance(raw, RawMeasurement):
         return
-    for load in raw.loads:
-        if _falls(load.t_ns) or _falls(load.launches):
-            yield "marks run backwards"
-    if raw.counter is not None and (_falls(raw.counter.t_ns) or _falls(raw.counter.energy_mj)):
-        yield "the energy counter runs backwards"
-    if raw.power is not None and _falls(raw.power.t_ns):
-        yield "power readings run backwards in time"
-
-
-def _falls(values: Sequence[int]) -> bool:
-    return any(later < earlier for earlier, later in pairwise(values))
+    yield from filter(None, (marks_disorder(raw), counter_disorder(raw), readings_disorder(raw)))
 
 
 def _physics(record: Record, segment: Segment | None) -> Iterator[str]:
@@ -109,14 +113,27 @@ def _physics(record: Record, segment: Segment | None) -> Iterator[str]:
     if record.status != "ok" or segment is None:
         return
     row = record_row("", record, segment)
+    if isinstance(record.measurement, RawMeasurement):
+        yield from _statuses(record, row)
     yield from _rate(row, segment)
     limit = row["power_limit_w"] or (segment.environment.power_limit_mw or 0) * 1e-3
     if row["power_w"] is not None and limit and row["power_w"] > limit * (1 + POWER_TOLERANCE):
         yield f"{row['power_w']:.0f} W is over the power limit of {limit:.0f} W by more than {POWER_TOLERANCE:.0%}"
     if row["energy_j"] is not None and row["time_s"]:
-        relative = abs(row["energy_j"] / (row["power_w"] * row["time_s"]) - 1)
-        if relative > CONSISTENCY:
-            yield f"energy differs from power × time by {relative:.1%}"
+        product_j = row["power_w"] * row["time_s"]
+        if abs(row["energy_j"] - product_j) > CONSISTENCY * product_j:
+            yield (
+                f"{row['energy_j']:.4g} J a launch differ from power × time, {product_j:.4g} J, "
+                f"by more than {CONSISTENCY:.0%}"
+            )
+
+
+def _statuses(record: Record, row: Row) -> Iterator[str]:
+    """Statuses that the record's own samples contradict."""
+    if row["status"] != record.status:
+        yield f"status {record.status}, but {row['reason']}"
+    if row["energy_status"] != record.energy_status:
+        yield f"energy status {record.energy_status}, but {row['energy_reason']}"
 
 
 def _rate(row: Row, segment: Segment) -> Iterator[str]:

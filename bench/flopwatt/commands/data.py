@@ -44,6 +44,11 @@ def json_array(file: IO[str], rows: Iterable[Mapping[str, Any]]) -> None:
     file.write("[]" if separator == "[" else "\n]")
 
 
+def once(files: Iterable[Path]) -> list[Path]:
+    """The files without repetition: one given twice would count twice."""
+    return list({path.resolve(): path for path in files}.values())
+
+
 def refuse_input(output: Path | None, inputs: Iterable[Path]) -> None:
     """Raises InputError where writing `output` would replace one of the run files it is made from."""
     if output is None or not output.exists():

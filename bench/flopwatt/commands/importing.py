@@ -53,8 +53,8 @@ def import_table(request: Request, console: Console) -> int:
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         origin="imported",
         flopwatt=__version__,
-        source=f"{request.source.strip()} ({table.source})" if request.source else table.source,
-        licence=request.licence or table.licence,
+        source=printable(f"{request.source.strip()} ({table.source})" if request.source else table.source),
+        licence=printable(request.licence) if request.licence else table.licence,
     )
     collector = Collector(header.id, header.created, gpu, suites)
     write_whole(request.output, _lines(header, collector, table))

@@ -72,8 +72,11 @@ class Request:
 
     def plan(self, environment: Environment, default_dtype: str) -> Plan:
         """The plan for a device. Raises InputError for a shape that can never fit its memory."""
-        suites = [suite for dtype in self.dtypes or (default_dtype,) for suite in self.load(dtype, environment.kind)]
-        self._check_memory(suites, environment)
+        self._check_memory(self._suites(environment.kind, default_dtype), environment)
+        return self.plan_for(environment.kind, default_dtype)
+
+    def plan_for(self, kind: DeviceKind, default_dtype: str) -> Plan:
+        """The plan for any device of a kind: what does not fit one is skipped there, with the reason."""
         regimes: list[Regime] = [regime for regime in get_args(Regime) if regime in self.regimes]
         efforts: list[EffortName] = [effort for effort in get_args(EffortName) if effort == self.effort]
         choices = Choices(
@@ -85,7 +88,10 @@ class Request:
             seed=self.seed,
             in_order_of_value=self.budget_s is not None,
         )
-        return build(suites, choices)
+        return build(self._suites(kind, default_dtype), choices)
+
+    def _suites(self, kind: DeviceKind, default_dtype: str) -> list[Suite]:
+        return [suite for dtype in self.dtypes or (default_dtype,) for suite in self.load(dtype, kind)]
 
     def _check_memory(self, suites: Sequence[Suite], environment: Environment) -> None:
         if environment.memory_bytes is None:

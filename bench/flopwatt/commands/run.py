@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import signal
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import msgspec
@@ -17,17 +13,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
-from flopwatt import __version__
 from flopwatt.analysis.report import terminal
 from flopwatt.commands.request import Request, check_output
-from flopwatt.errors import RunFileError
+from flopwatt.commands.stopping import Interrupted, stopping_signals
+from flopwatt.errors import RunFileError, WritingStopped
 from flopwatt.measurement.device import default_dtype
-from flopwatt.measurement.messages import Hello, RigSpec
+from flopwatt.measurement.messages import RigSpec
 from flopwatt.measurement.runner import Progress, Run, now
+from flopwatt.measurement.session import default_name, header, pending, resumed, same_board, spec_like
 from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Plan
-from flopwatt.runs.records import SCHEMA_VERSION, End, Event, Planned, Policy, Record, RunHeader, Segment
+from flopwatt.runs.records import End, Event, Planned, Policy, Record, Segment
 from flopwatt.runs.store import RunFile, RunWriter, read
 from flopwatt.runs.tidy import record_row
 from flopwatt.text import printable
@@ -46,10 +44,6 @@ class Target:
     output: Path | None = None
     plan_only: bool = False
     shared: bool = False
-
-
-class Interrupted(Exception):
-    """SIGINT, SIGTERM or SIGHUP arrived; the message names it."""
 
 
 def run(request: Request, target: Target, console: Console, log: Console) -> int:
@@ -87,47 +81,28 @@ def resume(target: Target, path: Path, budget_s: float | None, console: Console,
         policy = before.header.policy
         if budget_s is not None:
             policy = msgspec.structs.replace(policy, budget_s=budget_s)
-        pending = _pending(before)
-        if not pending:
+        left = pending(before)
+        if not left:
             log.print(f"{path}: nothing left to measure")
             return _finish(path, console)
-        spec = _spec_like(before, spec, pending[0].process)
+        spec = spec_like(before, spec, left[0].process)
         worker = _start(spec, log)
         try:
-            _same_board(before, worker.hello)
-            changed = _changed(before, worker.hello)
+            same_board(before, worker.hello)
         except BaseException:
             worker.kill()
             raise
-        if changed:
-            message = f"resumed with another {changed}: compare the two segments before trusting their sum"
-            writer.append(Event(at=now(), what="environment", message=message))
-        return _measure(worker, spec, policy, writer, pending, len(before.segments), console, log)
-
-
-def _pending(run_file: RunFile) -> list[Planned]:
-    """What the plan still lacks."""
-    done = {(record.case_id, record.process) for record in run_file.records}
-    return [p for p in run_file.header.plan if (p.case_id, p.process) not in done]
+        if before.segments and (remark := resumed(before.segments[-1].environment, worker.hello.environment)):
+            writer.append(remark)
+        return _measure(worker, spec, policy, writer, left, len(before.segments), console, log)
 
 
 def _show_pending(run_file: RunFile, console: Console) -> int:
-    pending = _pending(run_file)
+    left = pending(run_file)
     kind = run_file.segments[-1].environment.kind if run_file.segments else "cuda"
-    rest = Plan(tuple(pending), run_file.header.suites, len({p.process for p in pending}))
+    rest = Plan(tuple(left), run_file.header.suites, len({p.process for p in left}))
     console.print(plan_view(rest, kind))
     return EXIT_DONE
-
-
-def default_name(hello: Hello, plan: Plan) -> str:
-    """A file name that says what and when: `h100-80gb-hbm3-quick-20261122-093000.jsonl`."""
-    gpu = hello.environment.gpu if hello.environment.kind == "cuda" else "cpu"
-    words = [gpu.removeprefix("NVIDIA "), *(suite.name for suite in plan.suites)]
-    if hello.origin != "measured":
-        words.insert(0, hello.origin)
-    slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(dict.fromkeys(words)).lower()).strip("-")[:80]
-    stamp = re.sub(r"[-:]", "", now()).replace("T", "-").rstrip("Z")
-    return f"{slug}-{stamp}.jsonl"
 
 
 def plan_view(plan: Plan, device_kind: str) -> Table:
@@ -140,63 +115,15 @@ def plan_view(plan: Plan, device_kind: str) -> Table:
     for planned in plan.cases:
         if planned.process:
             continue
-        use = planned.uses[0]
-        table.add_row(use.role, use.phase or "", planned.case.label, planned.case.effort, planned.case.inputs)
+        role, phase = (planned.uses[0].role, planned.uses[0].phase or "") if planned.uses else ("", "")
+        words = (role, phase, planned.case.label, planned.case.effort, planned.case.inputs)
+        table.add_row(*(Text(printable(word)) for word in words))
     return table
 
 
 def _start(spec: RigSpec, log: Console) -> Worker:
     with log.status("starting the measuring process") if log.is_terminal else _nothing():
         return Worker(spec)
-
-
-def header(hello: Hello, plan: Plan, policy: Policy) -> RunHeader:
-    """The first line of a new run file."""
-    return RunHeader(
-        schema=SCHEMA_VERSION,
-        id=uuid.uuid4().hex,
-        created=now(),
-        origin=hello.origin,
-        flopwatt=__version__,
-        plan=plan.cases,
-        suites=plan.suites,
-        policy=policy,
-    )
-
-
-def _spec_like(before: RunFile, spec: RigSpec, process: int) -> RigSpec:
-    """The rig to resume on. A simulated run resumes on its scenario, a measured one never does."""
-    simulated = before.header.origin == "simulated"
-    if simulated != (spec.scenario is not None):
-        remedy = "add --simulate with its scenario" if simulated else "leave --simulate out"
-        raise RunFileError(f"{before.path} is a {before.header.origin} run: {remedy}")
-    return RigSpec(
-        device=spec.device,
-        scenario=spec.scenario,
-        seed=before.header.policy.seed,
-        process=process,
-        shared=spec.shared,
-    )
-
-
-def _same_board(before: RunFile, hello: Hello) -> None:
-    boards = {(s.board_id, s.environment.gpu) for s in before.segments}
-    if boards and (hello.board_id, hello.environment.gpu) not in boards:
-        raise RunFileError(
-            f"{before.path} was measured on another board ({before.segments[-1].environment.gpu}): "
-            "resume it there, or start a new run here"
-        )
-
-
-def _changed(before: RunFile, hello: Hello) -> str:
-    """What differs between the last segment's machine and this one, of that which changes figures."""
-    if not before.segments:
-        return ""
-    old, new = before.segments[-1].environment, hello.environment
-    names = [name for name in ("driver", "power_limit_mw", "vbios") if getattr(old, name) != getattr(new, name)]
-    packages = sorted(old.versions.keys() | new.versions.keys())
-    names += [name for name in packages if old.versions.get(name) != new.versions.get(name)]
-    return ", ".join(name.removesuffix("_mw").replace("_", " ") for name in names)
 
 
 def _measure(
@@ -209,7 +136,13 @@ def _measure(
     console: Console,
     log: Console,
 ) -> int:
-    stopped = carry_out(Run(worker, spec, policy, segment=segment), writer, cases, log)
+    try:
+        stopped = carry_out(Run(worker, spec, policy, segment=segment), writer, cases, log)
+    except WritingStopped as stop:
+        with suppress(RunFileError):
+            if any(record.status == "failed" for record in read(writer.path).records):
+                stop.exit_code = EXIT_NO
+        raise
     if stopped is not None:
         log.print(f"stopped by {stopped}; continue with: flopwatt run --resume {writer.path}")
         return EXIT_INTERRUPTED
@@ -219,14 +152,18 @@ def _measure(
 def carry_out(measuring: Run, writer: RunWriter, cases: Sequence[Planned], log: Console) -> str | None:
     """Measures the cases into the run file and ends the worker. What stopped it early, None where nothing did."""
     try:
-        with _signals(), _reporter(log, len(cases)) as report:
+        with stopping_signals(), _reporter(log, len(cases)) as report:
             for step in measuring.steps(cases):
+                remark = None
                 if isinstance(step, Segment | Record | Event | End):
-                    writer.append(step)
+                    remark = writer.append(step)
                 report(step)
+                if remark is not None:
+                    log.print(printable(remark))
     except (Interrupted, KeyboardInterrupt) as stop:
         measuring.kill()
-        writer.append(End(at=now(), reason="interrupted", message=str(stop) or "SIGINT"))
+        with suppress(RunFileError):  # a file without an end says itself that it was cut off
+            writer.append(End(at=now(), reason="interrupted", message=str(stop) or "SIGINT"))
         return str(stop) or "Ctrl-C"
     except BaseException:
         measuring.kill()
@@ -244,29 +181,6 @@ def _finish(path: Path, console: Console) -> int:
     if "failed" in statuses or statuses == {"skipped"}:
         return EXIT_NO
     return EXIT_DONE if run_file.end is None or run_file.end.reason == "done" else EXIT_UNFINISHED
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turns SIGINT, SIGTERM (spot instances) and SIGHUP (a lost connection) into Interrupted. A second one kills."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        for name in watched:
-            signal.signal(name, signal.SIG_DFL)
-        raise Interrupted(signal.Signals(number).name)
-
-    # What was ignored when we started stays ignored: nohup means that a lost connection shall not matter.
-    watched = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    ]
-    before = {name: signal.signal(name, stop) for name in watched}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 @contextmanager

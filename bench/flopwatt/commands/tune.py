@@ -20,13 +20,12 @@ from flopwatt.commands.run import (
     EXIT_NO,
     EXIT_UNFINISHED,
     carry_out,
-    default_name,
-    header,
 )
 from flopwatt.errors import DeviceError, InputError, TuningStoreError
 from flopwatt.measurement.device import default_dtype
 from flopwatt.measurement.messages import RigSpec
 from flopwatt.measurement.runner import Run, now
+from flopwatt.measurement.session import default_name, header
 from flopwatt.measurement.tuned import store as tuning_store
 from flopwatt.measurement.tuned.device import device_of
 from flopwatt.measurement.tuned.records import Entry, Objective

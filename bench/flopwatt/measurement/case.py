@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from flopwatt.measurement.clock import Clock
+from flopwatt.measurement.pauses import Presence, interruption
 from flopwatt.measurement.power.sampler import Samples
-from flopwatt.measurement.rig import CaseSkipped, Prepared, Rig
+from flopwatt.measurement.rig import CaseSkipped, MemoryShort, Prepared, Rig
 from flopwatt.measurement.steadiness import is_steady, sees_temperature
 from flopwatt.measurement.timing import TimedLoad, Timer
 from flopwatt.measurement.traces import raw_measurement
@@ -42,10 +43,16 @@ MARKS_MAX: Final = 400
 MARK_MIN_NS: Final = 1 * MS
 """The shortest mark: event and clock resolution (0.5 µs) stay under 0.1 % of it."""
 
+Again = Literal["paused", "memory"]
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a case, as it enters its record."""
+    """What became of a case, as it enters its record.
+
+    again: it may do better if measured once more, since what stopped it was no fault of its own: `paused`, or
+    `memory`, which other cases of the same process may not have given back.
+    """
 
     status: Status
     case: Case
@@ -56,6 +63,7 @@ class Outcome:
     settings: dict[str, str] = field(default_factory=dict)
     input_audit: dict[str, float] = field(default_factory=dict)
     measurement: RawMeasurement | None = None
+    again: Again | None = None
 
 
 def measure_case(rig: Rig, case: Case, *, seed: int = 0, soak: bool = False) -> Outcome:
@@ -66,7 +74,8 @@ def measure_case(rig: Rig, case: Case, *, seed: int = 0, soak: bool = False) -> 
     try:
         prepared = rig.prepare(case, seed)
     except CaseSkipped as skipped:
-        return Outcome("skipped", case, str(skipped), energy_reason="not measured")
+        again: Again | None = "memory" if isinstance(skipped, MemoryShort) else None
+        return Outcome("skipped", case, str(skipped), energy_reason="not measured", again=again)
     return measure_prepared(rig, case, prepared, seed=seed, soak=soak)
 
 
@@ -76,13 +85,22 @@ def measure_prepared(rig: Rig, case: Case, prepared: Prepared, *, seed: int = 0,
     if prepared.correct is False:
         return _wrong(case, prepared)
     measure = _Bursts if case.regime == "burst" else _Sustained
-    joined = rig.joined_by()
-    raw = measure(rig, prepared, EFFORT[case.effort], seed, soak).measure()
+    joined, asleep_ns, presence = rig.joined_by(), rig.clock.suspended_ns(), Presence()
+    measuring = measure(rig, prepared, EFFORT[case.effort], seed, soak)
+    raw = measuring.measure()
+    # A burst's median forgets the launch that was delayed, and nothing is warm that could cool.
+    loads = measuring.loads if case.regime == "sustained" else ()
+    asleep_s = (rig.clock.suspended_ns() - asleep_ns) / S
+    paused = interruption(loads, asleep_s, presence.absent_s() if rig.environment.kind == "cpu" else None)
+    if paused is not None and not paused.brief:
+        return Outcome("failed", case, paused.reason, energy_reason="not measured", again="paused")
     if (joined or rig.joined_by()) and "shared" not in raw.flags:
         raw = msgspec.structs.replace(raw, flags=(*raw.flags, "shared"))
     if launch_time(raw, case.regime) is None:
         return Outcome("failed", case, "no launch completed inside a window: lengthen it with --effort")
     energy_status, energy_reason = _judge_energy(rig, case, raw)
+    if paused is not None:
+        raw = msgspec.structs.replace(raw, flags=(*raw.flags, "paused"))
     return Outcome(
         "ok",
         case,
@@ -100,14 +118,7 @@ def _wrong(case: Case, prepared: Prepared) -> Outcome:
     found = prepared.correctness.relative_error
     error = "not finite" if found is None else f"{found:.3g}"
     reason = f"wrong result: relative error {error}, bound {prepared.correctness.bound:.3g}"
-    return Outcome(
-        "failed",
-        case,
-        reason,
-        energy_reason="not measured",
-        correctness=prepared.correctness,
-        settings=prepared.settings,
-    )
+    return Outcome("failed", case, reason, "unsupported", "not measured", prepared.correctness, prepared.settings)
 
 
 def _judge_energy(rig: Rig, case: Case, raw: RawMeasurement) -> tuple[EnergyStatus, str | None]:
@@ -128,6 +139,7 @@ class _Bursts:
         self._timer = prepared.timer
         self._sets = prepared.operand_sets
         self._effort = effort
+        self.loads: list[TimedLoad] = []
 
     def measure(self) -> RawMeasurement:
         launch_ns = self._timer.warm_up()
@@ -138,7 +150,7 @@ class _Bursts:
         if launch_ns > BURST_LOAD_S * S:
             flags.append("over_25_ms")
         self._rig.sampler.start()
-        loads: list[TimedLoad] = []
+        loads = self.loads
         windows: list[Window] = []
         while not self._enough(loads, windows):
             self._rig.clock.sleep_ns(round(BURST_REST_S * S))
@@ -176,11 +188,12 @@ class _Sustained:
         self._soak = soak
         self._gpu = rig.environment.kind == "cuda"
         self._random = random.Random(seed)
+        self.loads: list[TimedLoad] = []
 
     def measure(self) -> RawMeasurement:
         launch_ns = self._timer.warm_up()
         self._rig.sampler.start()
-        loads: list[TimedLoad] = []
+        loads = self.loads
         windows: list[Window] = []
         flags = _standing_flags(self._rig)
         while not self._enough(loads, windows):

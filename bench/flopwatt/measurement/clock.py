@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+LOOKS: Final = 5
 
 
 class Clock(Protocol):
@@ -17,6 +19,10 @@ class Clock(Protocol):
         """Waits; returns at once for a duration of 0 or less."""
         ...
 
+    def suspended_ns(self) -> int:
+        """How long the machine has been asleep so far, which `now_ns` does not count."""
+        ...
+
 
 class MonotonicClock:
     """CLOCK_MONOTONIC, which every process of one machine shares."""
@@ -27,6 +33,18 @@ class MonotonicClock:
     def sleep_ns(self, duration_ns: int) -> None:
         if duration_ns > 0:
             time.sleep(duration_ns * 1e-9)
+
+    def suspended_ns(self) -> int:
+        # Two clocks cannot be read at once: of several looks, the one with the least in between.
+        return min(_look() for _ in range(LOOKS))[1]
+
+
+def _look() -> tuple[int, int]:
+    """How long it took to look, and by how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, in ns."""
+    before_ns = time.monotonic_ns()
+    uptime_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    took_ns = time.monotonic_ns() - before_ns
+    return took_ns, uptime_ns - before_ns - took_ns // 2
 
 
 class VirtualClock:
@@ -41,3 +59,6 @@ class VirtualClock:
     def sleep_ns(self, duration_ns: int) -> None:
         if duration_ns > 0:
             self._now_ns += duration_ns
+
+    def suspended_ns(self) -> int:
+        return 0

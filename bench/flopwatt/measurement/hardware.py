@@ -13,6 +13,7 @@ import gemmkernels.backend
 from flopwatt.errors import DeviceBusy, DeviceError
 from flopwatt.measurement import device as devices
 from flopwatt.measurement.clock import MonotonicClock
+from flopwatt.measurement.gpu_lock import GpuLock
 from flopwatt.measurement.identity_store import recall
 from flopwatt.measurement.nvml_device import NvmlFacts, board_id, describe
 from flopwatt.measurement.power.process import open_sampler
@@ -62,6 +63,7 @@ class HardwareRig:
         self.device = device
         self._uuid = ""
         self._others: int | None = None
+        self._lock: GpuLock | None = None
         self._bench = Workbench(device, Tuned(environment, self.origin))
         torch.set_num_threads(devices.threads())
 
@@ -76,20 +78,16 @@ class HardwareRig:
             return cls(device, devices.describe_cpu(device), None, open_sampler("cpu"))
         # Without the prefix, which differs for a MIG slice: NVML is asked for either.
         uuid = str(torch.cuda.get_device_properties(device.index).uuid)
-        facts = _facts(uuid)
-        for _ in range(BUSY_TRIES):
-            if shared or not facts.other_processes:
-                break
-            time.sleep(BUSY_WAIT_S)
-            facts = _facts(uuid)
-        if facts.other_processes and not shared:
-            raise DeviceBusy(
-                f"{facts.other_processes} other process(es) compute on {device.name}: wait for them, "
-                "or measure beside them with --shared, which marks the rows"
-            )
-        rig = cls(
-            device, _gpu_environment(device, facts), facts.board_id or board_id(uuid), open_sampler(f"nvml:{uuid}")
-        )
+        board = board_id(uuid)
+        lock = None if shared else GpuLock(board, device.name)
+        try:
+            facts = _unshared(uuid, device.name, shared)
+            rig = cls(device, _gpu_environment(device, facts), facts.board_id or board, open_sampler(f"nvml:{uuid}"))
+        except BaseException:
+            if lock is not None:
+                lock.close()
+            raise
+        rig._lock = lock
         rig._wake(idle)
         # Counted with our own context in place: in a container the driver may list it under an id we do not know.
         rig._uuid, rig._others = uuid, _facts(uuid).other_processes
@@ -136,6 +134,8 @@ class HardwareRig:
 
     def close(self) -> None:
         self.sampler.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def _timer(self, workload: Workload) -> Timer:
         if self.device.kind == "cpu":
@@ -174,6 +174,22 @@ def _facts(uuid: str) -> NvmlFacts:
         return describe(uuid, own_pids=[os.getpid()])
     except DeviceError as error:
         return NvmlFacts(unreadable={"nvml": str(error)})
+
+
+def _unshared(uuid: str, name: str, shared: bool) -> NvmlFacts:
+    """The GPU's facts, once no other process computes on it. Raises DeviceBusy, unless `shared`, where one stays."""
+    facts = _facts(uuid)
+    for _ in range(BUSY_TRIES):
+        if shared or not facts.other_processes:
+            return facts
+        time.sleep(BUSY_WAIT_S)
+        facts = _facts(uuid)
+    if facts.other_processes:
+        raise DeviceBusy(
+            f"{facts.other_processes} other process(es) compute on {name}: wait for them, "
+            "or measure beside them with --shared, which marks the rows"
+        )
+    return facts
 
 
 def _gpu_environment(device: Device, facts: NvmlFacts) -> Environment:

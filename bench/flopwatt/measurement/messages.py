@@ -13,8 +13,10 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from flopwatt.measurement.case import Outcome
+from flopwatt.errors import InputError
+from flopwatt.measurement.case import Again, Outcome
 from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity
+from flopwatt.text import printable
 
 MESSAGE_MAX: Final = 64 * 2**20
 _LENGTH: Final = struct.Struct("!I")
@@ -23,16 +25,23 @@ _LENGTH: Final = struct.Struct("!I")
 class RigSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Which machine to measure on: a real device, or the scenario file of a simulated one.
 
-    device: `auto`, `cpu` or `cuda:N`. idle: whether to spend two seconds on idle power. process: which of the run's
-    processes this is; a simulation draws its run-to-run spread from it.
+    device: `auto`, `cpu` or `cuda:N`. board: number of a simulated one. idle: whether to spend two seconds on idle
+    power. process: which of the run's processes this is; a simulation draws its run-to-run spread from it.
     """
 
     device: str = "auto"
     scenario: str | None = None
+    board: int = 0
     seed: int = 0
     process: int = 0
     shared: bool = False
     idle: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises InputError for words that no message can carry: a path may be any bytes, JSON is UTF-8."""
+        for word in (self.device, self.scenario or ""):
+            if any("\ud800" <= character <= "\udfff" for character in word):
+                raise InputError(f"{printable(word)}: not UTF-8: rename the file")
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -91,11 +100,12 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Broken(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The request raised. fatal: the worker's context may be corrupt and the worker ends."""
+    """The request raised. fatal: the worker's context may be corrupt and the worker ends. again: as in `Outcome`."""
 
     message: str
     traceback: str
     fatal: bool
+    again: Again | None = None
 
 
 Request: TypeAlias = Measure | Identify | ReadIdle

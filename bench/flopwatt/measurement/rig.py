@@ -16,6 +16,10 @@ class CaseSkipped(Exception):
     """This machine cannot run the case; the message is the reason, for the row."""
 
 
+class MemoryShort(CaseSkipped):
+    """The case's operands would fit on the device, but not in what is free of it now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A case made ready: operands allocated, kernel compiled, result checked, timer around it.

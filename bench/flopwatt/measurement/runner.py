@@ -11,17 +11,26 @@ from typing import Final
 
 import msgspec
 
-from flopwatt.errors import FlopwattError
+from flopwatt.errors import DeviceError, FlopwattError
 from flopwatt.measurement.case import Outcome
-from flopwatt.measurement.messages import Broken, RigSpec
+from flopwatt.measurement.messages import Broken, Hello, RigSpec
 from flopwatt.measurement.remarks import idle_remark, remarks
 from flopwatt.measurement.worker_client import Worker, WorkerDied
 from flopwatt.runs.effort import START_S, estimate_s, soak_s
 from flopwatt.runs.records import End, EndReason, Event, Planned, Policy, Record, Segment
+from flopwatt.text import anonymous
 
 CASE_TIMEOUT_FACTOR: Final = 10.0
 CASE_TIMEOUT_EXTRA_S: Final = 120.0
 """A case that takes ten times its estimate and two minutes more hangs: its worker is killed."""
+
+
+TRIES: Final = 3
+"""How often a case is measured that was interrupted, before it is given up."""
+
+COOLS_NS: Final = 10 * 10**9
+"""A GPU's chip and heat sink lose their working temperature within tens of seconds; between two cases there is nothing
+to do for more than milliseconds."""
 
 
 def now() -> str:
@@ -58,12 +67,13 @@ class Run:
         self._soaked = False
         self._loaded = False
         self._spent_s = 0.0
+        self._answered_ns = 0
 
     def steps(self, cases: Sequence[Planned]) -> Iterator[Step]:
         """The segment, then each case's progress and record, with events in between, and last why it ended."""
         yield self._segment_line()
         for what, message in remarks(self._hello):
-            yield Event(at=now(), what=what, message=message)
+            yield Event(at=now(), what=what, message=anonymous(message))
         later_s = sum(map(self._alone_s, cases))
         for index, planned in enumerate(cases):
             later_s -= self._alone_s(planned)
@@ -73,14 +83,13 @@ class Run:
                 return
             yield Progress(planned, index, len(cases), self._estimate_s(planned) + later_s)
             try:
-                worker = self._worker_for(planned)
+                yield from self._one(planned)
             except FlopwattError as error:
                 # Cases without a record stay pending: --resume measures them once a process can start again.
-                message = f"no measuring process for the remaining {len(cases) - index} cases: {error}"
+                message = anonymous(f"no measuring process for the remaining {len(cases) - index} cases: {error}")
                 yield Event(at=now(), what="worker", message=message, case_id=planned.case_id)
                 yield End(at=now(), reason="failed", message=message)
                 return
-            yield from self._one(planned, worker)
         yield from self._end("done")
 
     def close(self) -> None:
@@ -131,40 +140,68 @@ class Run:
             return None, reply.message
         return reply.idle_w, None if reply.idle_w is not None else "the power sensor answered nothing"
 
-    def _one(self, planned: Planned, worker: Worker) -> Iterator[Step]:
-        started, begun = now(), time.monotonic()
+    def _one(self, planned: Planned) -> Iterator[Step]:
+        """The record of one case, measured again where what stopped it was none of its doing, with events around it."""
+        for tries in range(TRIES, 0, -1):
+            worker = self._worker_for(planned)
+            fresh, started = not worker.used, now()
+            outcome, replaced = self._measured(planned, worker)
+            # A fresh process has all the memory there is: another will have no more.
+            again = outcome.again if tries > 1 and not (outcome.again == "memory" and fresh) else None
+            if again is None:
+                yield self._record(planned, started, outcome)
+            if replaced is not None:
+                message = anonymous(f"replaced: {replaced}")
+                yield Event(at=now(), what="worker", message=message, case_id=planned.case_id)
+            if again is None:
+                return
+            if again == "memory":
+                self.close()
+            self._soaked = False
+            message = anonymous(f"measured again: {outcome.reason}")
+            yield Event(at=now(), what=again, message=message, case_id=planned.case_id)
+
+    def _measured(self, planned: Planned, worker: Worker) -> tuple[Outcome, str | None]:
+        """What became of a case, and why its worker had to go, None where it stays."""
+        begun = time.monotonic()
+        self._soaked &= self._kept_warm()
         soak = not self._soaked and planned.case.regime == "sustained"
         timeout_s = CASE_TIMEOUT_FACTOR * self._estimate_s(planned) + CASE_TIMEOUT_EXTRA_S
         try:
             reply = worker.measure(planned, self._seed(planned), soak, timeout_s)
         except WorkerDied as death:
             self._worker = None
-            self._soaked = False
             self._spent_s += time.monotonic() - begun
-            yield self._record(planned, started, Outcome("failed", planned.case, str(death)))
-            yield Event(at=now(), what="worker", message=f"replaced: {death}", case_id=planned.case_id)
-            return
+            return Outcome("failed", planned.case, str(death)), str(death)
+        finally:
+            self._answered_ns = _uptime_ns()
         if isinstance(reply, Broken):
             self._spent_s += time.monotonic() - begun
-            yield self._record(planned, started, Outcome("failed", planned.case, reply.message))
             if reply.fatal:
                 self.close()
-                yield Event(at=now(), what="worker", message=f"replaced: {reply.message}", case_id=planned.case_id)
-            return
+            failed = Outcome("failed", planned.case, reply.message, again=reply.again)
+            return failed, reply.message if reply.fatal else None
         self._soaked |= soak and reply.outcome.status == "ok"
         self._loaded |= reply.outcome.status == "ok"
         self._spent_s += reply.elapsed_s
-        yield self._record(planned, started, reply.outcome)
+        return reply.outcome, None
+
+    def _kept_warm(self) -> bool:
+        """Whether the last case ended just now: a run that was stopped in between, or put to sleep, has cooled."""
+        return self._hello.origin == "simulated" or _uptime_ns() - self._answered_ns < COOLS_NS
 
     def _worker_for(self, planned: Planned) -> Worker:
-        """The worker at hand, or a new one where it died or the plan asks for a fresh process."""
+        """The worker at hand, or a new one where it died or the plan asks for a fresh process. Raises FlopwattError."""
         if planned.process != self._process:
             self.close()
-            self._soaked = False
             self._process = planned.process
         if self._worker is None:
-            spec = msgspec.structs.replace(self._spec, process=self._process, idle=False)
-            self._worker = Worker(spec)
+            self._soaked = False
+            worker = Worker(msgspec.structs.replace(self._spec, process=self._process, idle=False))
+            if (gone := _other_device(self._hello, worker.hello)) is not None:
+                worker.kill()
+                raise DeviceError(gone)
+            self._worker = worker
         return self._worker
 
     def _record(self, planned: Planned, started: str, outcome: Outcome) -> Record:
@@ -178,9 +215,9 @@ class Run:
             case=outcome.case,
             uses=planned.uses,
             status=outcome.status,
-            reason=outcome.reason,
+            reason=_said(outcome.reason),
             energy_status=outcome.energy_status,
-            energy_reason=outcome.energy_reason or (outcome.reason if outcome.status != "ok" else None),
+            energy_reason=_said(outcome.energy_reason or (outcome.reason if outcome.status != "ok" else None)),
             correctness=outcome.correctness,
             settings=outcome.settings,
             input_audit=outcome.input_audit,
@@ -205,3 +242,24 @@ class Run:
     def _seed(self, planned: Planned) -> int:
         """Fixed by the run's seed, the case and the process, so that a resumed run draws what it would have drawn."""
         return (self._policy.seed + int(planned.case_id[:8], 16) + planned.process) & 0x7FFFFFFF
+
+
+def _other_device(before: Hello, after: Hello) -> str | None:
+    """Why a new worker's device cannot go on for the one before it, None where it is the same: PyTorch counts the GPUs
+    that are left, so that the number of one that fell off its bus may come to mean another.
+    """
+    if (before.board_id, before.environment.gpu) == (after.board_id, after.environment.gpu):
+        return None
+    return (
+        f"the {before.environment.gpu} measured so far is gone, and {after.environment.gpu} answers in its place: "
+        "see `flopwatt doctor`"
+    )
+
+
+def _uptime_ns() -> int:
+    """Nanoseconds since the machine was booted, those asleep included."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _said(reason: str | None) -> str | None:
+    return None if reason is None else anonymous(reason)

@@ -6,18 +6,18 @@ PARENT, its process id.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import socket
 import sys
 import traceback
-from typing import TYPE_CHECKING, Final
+from contextlib import closing
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from flopwatt.errors import DeviceError, FlopwattError
-from flopwatt.measurement.case import measure_case
+from flopwatt.measurement.case import Again, measure_case
 from flopwatt.measurement.identify import identify_sensor, with_sampling_effect
 from flopwatt.measurement.identity_store import recall, remember
 from flopwatt.measurement.messages import (
@@ -33,19 +33,26 @@ from flopwatt.measurement.messages import (
     Request,
     RigSpec,
 )
-from flopwatt.text import without_paths
+from flopwatt.measurement.orphans import die_with_parent
+from flopwatt.text import anonymous
 
 if TYPE_CHECKING:
     from flopwatt.measurement.rig import Rig
 
-_PR_SET_PDEATHSIG: Final = 1
-
 
 def main() -> None:
     """Serves one command line until it closes its end."""
-    _die_with_parent(int(sys.argv[2]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command line's to handle
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    die_with_parent(int(sys.argv[2]))
+    # The command line's to handle: a service manager sends them to every process, and a case would be lost to it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _let_pass)  # not SIG_IGN, which compilers started from here would inherit
+    with closing(Channel(socket.socket(fileno=int(sys.argv[1])))) as channel:
+        _answer_to(channel)
+
+
+def _answer_to(channel: Channel) -> None:
+    """Opens the rig that the command line asks for, says what it is, and serves."""
     try:
         rig = open_rig(channel.receive(RigSpec))
     except FlopwattError as error:
@@ -69,6 +76,10 @@ def main() -> None:
         rig.close()
 
 
+def _let_pass(number: int, frame: FrameType | None) -> None:
+    """Does nothing."""
+
+
 def open_rig(spec: RigSpec) -> Rig:
     """The real machine, or the simulated one of a scenario. Raises DeviceError or SuiteError."""
     if spec.scenario is not None:
@@ -77,7 +88,12 @@ def open_rig(spec: RigSpec) -> Rig:
         from flopwatt.measurement.tuned.lookup import Tuned
 
         rig = SimulatedRig(
-            load_scenario(spec.scenario), seed=spec.seed, process=spec.process, idle=spec.idle, shared=spec.shared
+            load_scenario(spec.scenario),
+            seed=spec.seed,
+            board=spec.board,
+            process=spec.process,
+            idle=spec.idle,
+            shared=spec.shared,
         )
         # Not in the rig: what one machine has stored must not change a simulation that a program makes for itself.
         rig.sensor = recall(rig.board_id, rig.sensor_version, rig.sensor.source) or rig.sensor
@@ -96,8 +112,9 @@ def _serve(rig: Rig, channel: Channel) -> None:
         try:
             answer = _answer(rig, request)
         except Exception as error:
-            fatal = is_fatal(error)
-            channel.send(Broken(message=one_line(error), traceback=traceback.format_exc(), fatal=fatal))
+            again: Again | None = "memory" if is_out_of_memory(error) else None
+            fatal = again is not None or is_fatal(error)
+            channel.send(Broken(message=one_line(error), traceback=traceback.format_exc(), fatal=fatal, again=again))
             if fatal:
                 return
         else:
@@ -126,28 +143,20 @@ def _identified(rig: Rig) -> Identified:
 
 
 def is_fatal(error: Exception) -> bool:
-    """Whether the CUDA context may be corrupt after this error, so that only a new process can go on.
-
-    Out of memory is not: PyTorch's allocator recovers. Any other CUDA error is, being sticky and asynchronous.
-    """
-    if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
-        return False
+    """Whether the CUDA context may be corrupt after this error, being sticky and asynchronous."""
     text = f"{type(error).__name__}: {error}"
     return "CUDA" in text or "cuda" in text
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of the device or the host: some of it may be held for as long as this process lives."""
+    return type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+
+
 def one_line(error: BaseException) -> str:
-    """An exception as one line, without this machine's paths: its type and the first line of its message."""
+    """An exception as one line, without this machine's paths and names: its type and the first line of its message."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {without_paths(lines[0])}" if lines else type(error).__name__
-
-
-def _die_with_parent(parent: int) -> None:
-    """Asks the kernel to kill this process when its parent dies, so that no orphan keeps a GPU busy."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit(0)  # the parent died before the request took effect
+    return f"{type(error).__name__}: {anonymous(lines[0])}" if lines else type(error).__name__
 
 
 if __name__ == "__main__":

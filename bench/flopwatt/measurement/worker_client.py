@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import flopwatt
 from flopwatt import errors
@@ -32,7 +32,7 @@ from flopwatt.measurement.messages import (
     RigSpec,
 )
 from flopwatt.runs.records import Planned
-from flopwatt.text import shortened, without_paths
+from flopwatt.text import anonymous, shortened
 
 START_TIMEOUT_S: Final = 180.0
 """Importing torch and making a CUDA context take seconds, on a cold network disk a minute or two."""
@@ -54,14 +54,19 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """A measuring process and the channel to it. Starting one raises the FlopwattError that it refused with."""
+    """A measuring process and the channel to it. Starting one raises the FlopwattError that it refused with.
+
+    used: it has prepared a case, and may hold memory that the case did not give back.
+    """
 
     def __init__(self, spec: RigSpec) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self.used = False
+        self._stderr = _scratch()
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flopwatt.measurement.worker", str(theirs.fileno()), str(os.getpid())],
+                # -P: what lies in the working directory is data, not modules to import
+                [sys.executable, "-P", "-m", "flopwatt.measurement.worker", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
@@ -87,6 +92,7 @@ class Worker:
         reply = self._ask(Measure(case=planned.case, seed=seed, soak=soak), timeout_s)
         if not isinstance(reply, Done | Broken):
             raise WorkerDied(f"the worker answered {type(reply).__name__} to a case")
+        self.used |= isinstance(reply, Broken) or reply.outcome.status != "skipped"
         return reply
 
     def identify(self) -> Identified | Broken:
@@ -132,10 +138,11 @@ class Worker:
         self._stderr.close()
 
     def kill(self) -> None:
-        """Ends the worker and whatever it started, at once."""
+        """Ends the worker and whatever it started, at once. One stuck in its driver is left to the driver."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(OBITUARY_S)
         self._channel.close()
         self._stderr.close()
 
@@ -166,11 +173,27 @@ class Worker:
             code = self._process.wait(OBITUARY_S)
         except subprocess.TimeoutExpired:
             return "closed its socket but would not end"
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - STDERR_TAIL))
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return f"{how}: {without_paths(lines[-1].strip())}" if lines else how
+        return f"{how}: {anonymous(lines[-1].strip())}" if lines else how
+
+
+def _scratch() -> IO[bytes]:
+    """Where a worker's words go, as long as it lives: a nameless file, in memory where no folder takes one."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # as in a container whose root is read-only
+        return os.fdopen(os.memfd_create("worker"), "w+b")
+
+
+def signal_name(number: int) -> str:
+    """What a signal is called: SIGSEGV, or its number where it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _environment() -> dict[str, str]:

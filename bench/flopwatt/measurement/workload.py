@@ -11,7 +11,7 @@ from typing import Final
 import torch
 
 from flopwatt.measurement.device import available_bytes
-from flopwatt.measurement.rig import CaseSkipped
+from flopwatt.measurement.rig import CaseSkipped, MemoryShort
 from flopwatt.measurement.tuned.lookup import Found, Tuned
 from flopwatt.runs.records import Case, Correctness
 from gemmkernels import inputs, reference
@@ -87,7 +87,9 @@ class Workbench:
                 raise CaseSkipped(reason)
         needed, free = sum(problem.min_bytes for problem in problems), self._free_bytes()
         if needed > FREE_FRACTION * free:
-            raise CaseSkipped(f"its operands need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
+            fits = needed <= FREE_FRACTION * self._device.memory_bytes
+            refusal = MemoryShort if fits else CaseSkipped
+            raise refusal(f"its operands need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
     def _config(self, case: Case, problem: Problem, backend: Backend) -> Found:
         """The case's configuration, else a tuned one, else the backend's default. source: empty without a choice."""

@@ -64,10 +64,14 @@ class Stretch:
 
     @property
     def rates(self) -> FloatArray:
-        """The rate between neighbouring instants."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rates: FloatArray = np.diff(self.above) / np.diff(self.below)
+        """The rate between neighbouring instants, of a rising stretch."""
+        rates: FloatArray = np.diff(self.above) / np.diff(self.below)
         return rates
+
+    @property
+    def rising(self) -> bool:
+        """Whether the instants, and what rises below, do so from each to the next: else some rate is none."""
+        return bool((np.diff(self.t_s) > 0).all() and (np.diff(self.below) > 0).all())
 
     def batched(self, batches: int) -> Stretch:
         """The same seen at up to `batches` + 1 of its instants, its first and last among them."""
@@ -85,15 +89,25 @@ def mean_rate(stretches: Sequence[Stretch]) -> float:
 def relative_half_width(stretches: Sequence[Stretch]) -> float:
     """Half the 95 % interval of `mean_rate` over itself, about the rate's long-run value; infinite where unknown.
 
-    Unknown: one batch alone, or instants or counts that do not rise.
+    Unknown: one batch alone, instants or counts that do not rise, or batches so unlike that 64 bits cannot hold both.
     """
     mean = mean_rate(stretches)
+    if mean == 0 or not all(stretch.rising for stretch in stretches):
+        return math.inf
+    try:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            return _half_width(stretches, mean)
+    except (FloatingPointError, np.linalg.LinAlgError):
+        return math.inf
+
+
+def _half_width(stretches: Sequence[Stretch], mean: float) -> float:
     batches = min(BATCHES_MOST, max(1, BATCHES // len(stretches)))
     batched = [stretch.batched(batches) for stretch in stretches]
     values = np.concatenate([stretch.rates for stretch in batched])
     starts = np.concatenate([stretch.t_s[:-1] for stretch in batched])
     ends = np.concatenate([stretch.t_s[1:] for stretch in batched])
-    if len(values) < 2 or mean == 0 or not np.isfinite(values).all() or (ends <= starts).any():
+    if len(values) < 2:
         return math.inf
     noise = _noise(batched, _white(stretches, mean))
     drift = _drift(batched)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from flopwatt.runs.drift import FloatArray
 from flopwatt.runs.effort import SENSOR_PERIODS, STEADY_POWER
 from flopwatt.runs.joules import Span, between_edges, identified, instant_power, summed
+from flopwatt.runs.order import counter_disorder, marks_disorder, readings_disorder
 from flopwatt.runs.records import EnergyStatus, SensorIdentity
 from flopwatt.runs.samples import CounterTrace, RawMeasurement, Window
 from flopwatt.runs.settling import allowance
@@ -61,23 +61,30 @@ def judge(raw: RawMeasurement, sensor: SensorIdentity | None, mig: bool = False)
     samples: it is no integral and no second opinion. The mean of those samples themselves is taken instead, whose
     scatter says what it is worth. Whether an unidentified counter does so is unknown: it is used and cross-checked.
     """
-    if mig:
-        return Energy("refused", "MIG is on: the watts are the whole GPU's, not this slice's")
-    if "shared" in raw.flags:
-        return Energy("refused", "another process computes on this GPU: the watts are not this case's alone")
+    if refusal := _why_refused(raw, mig):
+        return Energy("refused", refusal)
     if raw.counter is None and raw.power is None:
         return Energy("unsupported", _why_unreadable(raw))
-    if "sensor" in raw.unreadable:
-        return Energy("refused", f"the sensor was lost while the load ran: {raw.unreadable['sensor']}")
     part_time = sensor is not None and sensor.counter_covers_all_time is False
     if raw.counter is not None and len(raw.counter.energy_mj) > 1 and not part_time:
         return _from_counter(raw, raw.counter, sensor)
     return _from_power(raw, sensor, part_time and raw.counter is not None)
 
 
+def _why_refused(raw: RawMeasurement, mig: bool) -> str | None:
+    """Why what was read, if anything was, cannot be this case's watts, whatever it says."""
+    if mig:
+        return "MIG is on: the watts are the whole GPU's, not this slice's"
+    if "shared" in raw.flags:
+        return "another process computes on this GPU: the watts are not this case's alone"
+    if raw.counter is None and raw.power is None:
+        return None
+    if "sensor" in raw.unreadable:
+        return f"the sensor was lost while the load ran: {raw.unreadable['sensor']}"
+    return marks_disorder(raw) or counter_disorder(raw) or readings_disorder(raw)
+
+
 def _from_counter(raw: RawMeasurement, counter: CounterTrace, sensor: SensorIdentity | None) -> Energy:
-    if any(later < earlier for earlier, later in pairwise(counter.energy_mj)):
-        return Energy("refused", "the energy counter ran backwards: it was reset, or wrapped")
     found = [between_edges(raw, counter, window) for window in raw.windows]
     spans = [span for span in found if span]
     if not spans:
@@ -93,9 +100,7 @@ def _from_counter(raw: RawMeasurement, counter: CounterTrace, sensor: SensorIden
         return refusal
     if sum(span.joules[-1] for span in spans) <= 0:
         return Energy("unsupported", "the energy counter answered zero under load")
-    power_w, energy_j = _intervals(raw, spans)
-    status, reason = _verdict(raw, spans, power_w.value, sensor, counted=True)
-    return Energy(status, reason, "counter", power_w, energy_j)
+    return _judged(raw, spans, sensor, "counter")
 
 
 def _from_power(raw: RawMeasurement, sensor: SensorIdentity | None, part_time: bool) -> Energy:
@@ -120,16 +125,18 @@ def _from_power(raw: RawMeasurement, sensor: SensorIdentity | None, part_time: b
     if refusal:
         return refusal
     found = [span for span in spans if span]
-    power_w, energy_j = _intervals(raw, found)
-    status, reason = _verdict(raw, found, power_w.value, sensor, counted=False)
-    return Energy(status, reason, "power", power_w, energy_j)
+    return _judged(raw, found, sensor, "power")
 
 
-def _intervals(raw: RawMeasurement, spans: Sequence[Span]) -> tuple[Interval, Interval]:
-    """Watts, and joules of a launch."""
+def _judged(raw: RawMeasurement, spans: Sequence[Span], sensor: SensorIdentity | None, source: str) -> Energy:
+    """Watts and joules of a launch from the spans, by the `counter` or summed `power` readings, and what to think."""
+    if not all(span.per_launch.rising for span in spans):
+        return Energy("refused", "no launch completed between two readings of the sensor")
     unseen = allowance(raw)
     power_w = rate_interval([span.power for span in spans], unseen.power)
-    return power_w, rate_interval([span.per_launch for span in spans], unseen.energy)
+    energy_j = rate_interval([span.per_launch for span in spans], unseen.energy)
+    status, reason = _verdict(raw, spans, power_w.value, sensor, counted=source == "counter")
+    return Energy(status, reason, source, power_w, energy_j)
 
 
 def _too_short(length_s: float, period_s: float, window_s: float) -> Energy | None:

@@ -73,6 +73,11 @@ def find(nvml_name: str, memory_bytes: int | None = None, sm_count: int | None =
     return None
 
 
+def named(name: str) -> GpuSpec | None:
+    """The entry that goes by this name, its own or its driver's; None where there is none."""
+    return find(name) or next((spec for spec in specs() if spec.name.casefold() == name.casefold()), None)
+
+
 @cache
 def specs() -> tuple[GpuSpec, ...]:
     """Every GPU there are published figures for."""

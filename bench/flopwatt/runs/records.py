@@ -252,7 +252,8 @@ class Correctness(Frozen, frozen=True, kw_only=True):
 class Record(Frozen, frozen=True, kw_only=True, tag_field="type", tag="record"):
     """One measured case, or why there is none. `status` judges time and correctness, `energy_status` the watts.
 
-    settings: process-wide settings in force (TF32, reduced-precision accumulation, threads).
+    settings: process-wide settings in force (TF32, reduced-precision accumulation, threads); under `TIMED`, what an
+    imported time holds besides the GEMM.
     """
 
     id: str
@@ -297,6 +298,8 @@ class End(Frozen, frozen=True, kw_only=True, tag_field="type", tag="end"):
 
 
 Line: TypeAlias = RunHeader | Segment | Record | Event | End
+TIMED: Final = "timed"
+
 LINE_TYPES: Final = frozenset({"run", "segment", "record", "event", "end"})
 
 _encoder = msgspec.json.Encoder()

@@ -101,7 +101,7 @@ class RawMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="r
 
     flags: `over_25_ms`, a burst whose one launch is longer; `power_cap`, a burst during which the cap acted;
     `not_steady`; `warming_unseen`, not waited for and no temperature to tell how far it was from steady; `shared`,
-    beside another process on the GPU; `not_captured`, launched without a CUDA graph.
+    beside another process on the GPU; `not_captured`, launched without a CUDA graph; `paused`, stopped for a moment.
     """
 
     timer: str
@@ -128,6 +128,11 @@ class RawMeasurement(Frozen, frozen=True, kw_only=True, tag_field="kind", tag="r
         return 0 if load == 0 and kept.launches[0] > 0 else kept.t_ns[0]
 
 
+Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=1e-60, le=1e60)]
+Least: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e60)]
+"""Seconds, watts or joules of one GEMM, with room on either side for any, and the low end of their interval: they are
+divided by and squared."""
+
 SHORTEST_MEAN_S: Final = 2.0
 """Shortest mean of somebody else's that is believed to be the kernel's power: NVML's own reading may be a mean over the
 second before, and a window of 0.3 s then shows less than half of the load."""
@@ -140,15 +145,15 @@ class AggregateMeasurement(Frozen, frozen=True, kw_only=True, omit_defaults=True
     throttle_thermal: share of that window. None, and not written, for what the table does not say.
     """
 
-    time_s: Annotated[float, msgspec.Meta(gt=0)]
-    time_s_low: float | None = None
-    time_s_high: float | None = None
-    power_w: float | None = None
-    power_w_low: float | None = None
-    power_w_high: float | None = None
-    energy_j: float | None = None
-    energy_j_low: float | None = None
-    energy_j_high: float | None = None
+    time_s: Amount
+    time_s_low: Least | None = None
+    time_s_high: Amount | None = None
+    power_w: Amount | None = None
+    power_w_low: Least | None = None
+    power_w_high: Amount | None = None
+    energy_j: Amount | None = None
+    energy_j_low: Least | None = None
+    energy_j_high: Amount | None = None
     power_limit_w: float | None = None
     window_s: float | None = None
     clock_hz: float | None = None

@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from flopwatt.runs.drift import FloatArray, Stretch, mean_rate, relative_half_width
+from flopwatt.runs.order import marks_disorder
 from flopwatt.runs.samples import Load, RawMeasurement, Window
 from flopwatt.runs.settling import allowance
 
@@ -77,6 +78,31 @@ def student_t(degrees: int) -> float:
     return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
 
 
+def chi_square(p: float, degrees: int) -> float:
+    """The p quantile of the chi-square distribution: bisection on the series of the incomplete gamma function.
+
+    Source: Abramowitz and Stegun, 6.5.29 and 26.4.
+    """
+    low, high = 0.0, 10.0 * degrees + 100.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _lower_gamma(degrees / 2, middle / 2) < p else (low, middle)
+    return (low + high) / 2
+
+
+def _lower_gamma(shape: float, x: float) -> float:
+    """The regularised lower incomplete gamma function."""
+    if x <= 0:
+        return 0.0
+    term = total = 1.0
+    above = shape
+    while term > total * 1e-16:
+        above += 1
+        term *= x / above
+        total += term
+    return min(1.0, total * math.exp(shape * math.log(x) - x - math.lgamma(shape + 1)))
+
+
 def mean_interval(samples: Sequence[float] | FloatArray) -> Interval:
     """The mean of independent samples with Student's interval; no interval from fewer than two."""
     values = np.asarray(samples, dtype=float)
@@ -123,26 +149,26 @@ def marks_in(load: Load, window: Window) -> tuple[FloatArray, FloatArray]:
 
 
 def launch_time(raw: RawMeasurement, regime: str) -> Interval | None:
-    """Seconds of one launch. None where the measurement holds no complete pair of marks.
+    """Seconds of one launch. None where `why_no_time` says why.
 
     Sustained: the mean over the windows. Burst: the mean of the bursts' medians. Either interval is about this run's
     long-run value.
     """
-    return _burst_time(raw) if regime == "burst" else _sustained_time(raw)
-
-
-def _burst_time(raw: RawMeasurement) -> Interval | None:
-    bursts = _stretches(raw)
-    if not bursts:
+    stretches = [] if marks_disorder(raw) else _stretches(raw)
+    if not stretches:
         return None
+    return _burst_time(stretches) if regime == "burst" else rate_interval(stretches, allowance(raw).time)
+
+
+def why_no_time(raw: RawMeasurement) -> str:
+    """Why `launch_time` is None: the marks are out of order, or none of the windows has two."""
+    return marks_disorder(raw) or "no launch completed inside a window"
+
+
+def _burst_time(bursts: Sequence[Stretch]) -> Interval:
     # A burst's median forgets the launch that an interrupt delayed.
     time_s = float(np.mean([np.median(burst.rates) for burst in bursts]))
     return symmetric(time_s, time_s * relative_half_width(bursts))
-
-
-def _sustained_time(raw: RawMeasurement) -> Interval | None:
-    windows = _stretches(raw)
-    return rate_interval(windows, allowance(raw).time) if windows else None
 
 
 def _stretches(raw: RawMeasurement) -> list[Stretch]:

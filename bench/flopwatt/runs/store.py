@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +11,7 @@ import msgspec
 
 from flopwatt.errors import RunFileError
 from flopwatt.runs.collector import paused_collector
+from flopwatt.runs.growing_file import GrowingFile, plain
 from flopwatt.runs.records import (
     LINE_TYPES,
     SCHEMA_VERSION,
@@ -112,6 +110,8 @@ def _read(path: Path) -> RunFile:
                 "restore the file, it was altered"
             )
         content.add(parsed)
+    if content.header is None and (torn or not path.stat().st_size):
+        raise RunFileError(f"{path}: cut off before anything was measured: delete it and start again")
     if content.header is None:
         raise RunFileError(f"{path}: not a flopwatt run file (no run header): give a file that `flopwatt run` wrote")
     return RunFile(
@@ -135,7 +135,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
                 if line.strip():
                     yield number, line.rstrip(b"\n"), line.endswith(b"\n")
     except OSError as error:
-        raise RunFileError(f"{path}: {_plain(error)}: give the path of a run file") from None
+        raise RunFileError(f"{path}: {plain(error)}: give the path of a run file") from None
 
 
 def _parse(line: bytes, path: Path, number: int) -> Line | None:
@@ -167,63 +167,62 @@ class RunWriter:
     Use `create` or `resume`, and as a context manager.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self._descriptor = descriptor
+    def __init__(self, file: GrowingFile) -> None:
+        self._file = file
+
+    @property
+    def path(self) -> Path:
+        """Where the file is now: somebody may have renamed it."""
+        return self._file.path
 
     @classmethod
     def create(cls, path: Path, header: RunHeader) -> RunWriter:
         """A new file with its header. Raises RunFileError where one exists already or cannot be written."""
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            file = GrowingFile.create(path)
         except FileExistsError:
             raise RunFileError(f"{path} exists: choose another name, or continue it with --resume {path}") from None
         except OSError as error:
-            raise RunFileError(f"{path}: {_plain(error)}: choose a path that can be written with -o") from None
-        writer = cls(path, descriptor)
+            raise RunFileError(f"{path}: {plain(error)}: choose a path that can be written with -o") from None
         try:
-            writer._lock()
-            writer.append(header)
-            _sync_directory(path)
-        except RunFileError:
-            writer.close()
+            file.write(_line(header))
+            file.sync_name()
+        except BaseException as error:
+            file.close()
             path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise RunFileError(f"{path}: {plain(error)}: choose a path that can be written with -o") from None
             raise
-        return writer
+        return cls(file)
 
     @classmethod
     def resume(cls, path: Path) -> tuple[RunWriter, RunFile, int]:
         """An existing file to continue, its content, and how many bytes of a torn last line were cut off."""
+        file = None
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        except OSError as error:
-            raise RunFileError(f"{path}: {_plain(error)}: give a run file that can be written to --resume") from None
-        writer = cls(path, descriptor)
-        try:
-            writer._lock()
+            file = GrowingFile.reopen(path)
             run = read(path)
-            removed = _cut_torn_line(descriptor) if run.torn else _end_last_line(descriptor)
-        except BaseException:
-            writer.close()
+            removed = file.cut_after_last_newline() if run.torn else 0
+            if not file.ends_in_newline():
+                file.write(b"\n")  # a crash can fall between a whole line and its newline
+        except BaseException as error:
+            if file is not None:
+                file.close()
+            if isinstance(error, OSError):
+                raise RunFileError(f"{path}: {plain(error)}: give a run file that can be written to --resume") from None
             raise
-        return writer, run, removed
+        return cls(file), run, removed
 
-    def append(self, line: Line) -> None:
-        """Writes one line and waits until it is on disk. A line that does not fit is taken back whole."""
-        data = encode(line) + b"\n"
-        start = os.fstat(self._descriptor).st_size
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._descriptor, data[written:])
-            os.fsync(self._descriptor)
-        except OSError as error:
-            os.ftruncate(self._descriptor, start)
-            raise RunFileError(f"{self.path}: {_plain(error)}: what was measured before is kept in it") from None
+    def append(self, line: Line) -> str | None:
+        """Writes one line and waits until it is on disk; what had become of the file meanwhile, None for nothing.
+
+        Raises WritingStopped where it cannot be written; what was written before is kept whole.
+        """
+        return self._file.append(_line(line))
 
     def close(self) -> None:
         """Lets the file go, with its lock."""
-        os.close(self._descriptor)
+        self._file.close()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -231,53 +230,6 @@ class RunWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                return  # a filesystem without locks: exclusive creation still guards new files
-            raise RunFileError(
-                f"{self.path}: another flopwatt is writing it: wait for it or choose another -o"
-            ) from None
 
-
-def _cut_torn_line(descriptor: int) -> int:
-    """Cuts the file after its last newline; the bytes removed."""
-    size = os.fstat(descriptor).st_size
-    position = size
-    while position:
-        start = max(0, position - 65536)
-        newline = os.pread(descriptor, position - start, start).rfind(b"\n")
-        if newline >= 0:
-            position = start + newline + 1
-            break
-        position = start
-    os.ftruncate(descriptor, position)
-    os.fsync(descriptor)
-    return size - position
-
-
-def _end_last_line(descriptor: int) -> int:
-    """Adds the newline that a whole last line may lack: a crash can fall between the two."""
-    size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":
-        os.write(descriptor, b"\n")
-        os.fsync(descriptor)
-    return 0
-
-
-def _sync_directory(path: Path) -> None:
-    """Makes the new name itself durable."""
-    try:
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:
-        return  # a folder that may be written but not opened: the file's content is durable all the same
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _plain(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+def _line(line: Line) -> bytes:
+    return encode(line) + b"\n"

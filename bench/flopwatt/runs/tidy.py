@@ -14,7 +14,7 @@ from flopwatt.runs import gpus
 from flopwatt.runs.energy import judge
 from flopwatt.runs.records import ENERGY_USABLE, Case, Record, Segment, Use
 from flopwatt.runs.samples import AggregateMeasurement, RawMeasurement
-from flopwatt.runs.stats import Interval, launch_time
+from flopwatt.runs.stats import Interval, launch_time, why_no_time
 from flopwatt.runs.store import RunFile, read
 from flopwatt.runs.throttling import REASON_SW_POWER_CAP, REASON_THERMAL, fraction_with
 
@@ -172,13 +172,15 @@ def _measured(record: Record, segment: Segment | None) -> Row:
     assert raw is not None
     time = launch_time(raw, record.case.regime)
     if time is None:
-        return {}
+        return {"status": "failed", "reason": why_no_time(raw)}
     columns = _rate_columns(record.case.flop, time)
     columns.update(_state_columns(raw))
     if record.energy_status in ENERGY_USABLE:
         sensor = segment.sensor if segment else None
         energy = judge(raw, sensor)
-        if energy.power_w is not None and energy.energy_j is not None:
+        if energy.power_w is None or energy.energy_j is None:
+            columns["energy_status"], columns["energy_reason"] = energy.status, energy.reason
+        else:
             columns.update(_energy_columns(record.case.flop, energy.power_w, energy.energy_j, energy.source))
             columns["power_systematic"] = sensor.gain_uncertainty if sensor else None
     return columns

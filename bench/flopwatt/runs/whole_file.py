@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from flopwatt.errors import RunFileError
+from flopwatt.runs.growing_file import plain, sync_folder
 from flopwatt.runs.records import Line, encode
 
 
@@ -21,7 +22,7 @@ def write_whole(path: Path, lines: Iterable[Line]) -> None:
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise RunFileError(f"{path}: {_plain(error)}: choose a path that can be written with -o") from None
+        raise RunFileError(f"{path}: {plain(error)}: choose a path that can be written with -o") from None
     try:
         with os.fdopen(descriptor, "wb", buffering=2**20) as file:
             for line in lines:
@@ -31,7 +32,7 @@ def write_whole(path: Path, lines: Iterable[Line]) -> None:
             os.fsync(file.fileno())
         _name(part, path)
     except OSError as error:
-        raise RunFileError(f"{path}: {_plain(error)}: nothing was written; choose another -o") from None
+        raise RunFileError(f"{path}: {plain(error)}: nothing was written; choose another -o") from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -46,16 +47,8 @@ def _name(part: Path, path: Path) -> None:
         if path.exists():
             raise RunFileError(_exists(path)) from None
         part.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(path)
 
 
 def _exists(path: Path) -> str:
     return f"{path} exists: choose another name for -o"
-
-
-def _plain(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

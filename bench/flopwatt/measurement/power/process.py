@@ -19,6 +19,7 @@ from typing import Final
 
 from flopwatt.errors import DeviceError
 from flopwatt.measurement.clock import MonotonicClock
+from flopwatt.measurement.orphans import die_with_parent
 from flopwatt.measurement.power.channel import Batch, Channel, Command, Hello, decode_command, decode_message
 from flopwatt.measurement.power.collected import MS, Collected, Entry, Thinned
 from flopwatt.measurement.power.dense import DensePoller
@@ -126,7 +127,7 @@ class ProcessSampler:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(theirs.fileno()), self._target],
+                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), self._target],
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
@@ -306,6 +307,7 @@ def _hello(sensor: PowerSensor) -> Hello:
 
 def main(arguments: list[str]) -> None:
     """The process: `arguments` are its socket's file descriptor and the target."""
+    die_with_parent(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=int(arguments[0])))
     try:

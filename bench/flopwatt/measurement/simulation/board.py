@@ -9,10 +9,15 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import dataclass
+from typing import Final
 
+import msgspec
 import numpy as np
 
-from flopwatt.measurement.simulation.scenario import Draw, Scenario
+from flopwatt.measurement.simulation.scenario import Draw, OddBoard, Scenario
+
+LEAST_FACTOR: Final = 0.5
+"""No draw of the spread between boards goes below this, however wide the scenario makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,43 @@ def draw_board(scenario: Scenario, number: int) -> Board:
         offset_w=draw(sensor.offset_w),
         counter_delay_s=draw(sensor.counter_delay_s),
         counter_gain=draw(sensor.counter_gain),
+    )
+
+
+def of_board(scenario: Scenario, number: int) -> Scenario:
+    """The scenario as board `number` lives it: board 0 is the one in the file, the others scatter about it.
+
+    A leakier chip draws more watts at a clock, and under a power cap runs at a lower one.
+    """
+    boards = scenario.boards
+    odd = next((odd for odd in boards.odd if odd.number == number), OddBoard(number=number))
+    power, clock = odd.power, odd.clock
+    if number:
+        rng = np.random.default_rng([zlib.crc32(f"boards of {scenario.name}".encode()), number])
+        drawn_power, drawn_clock = rng.standard_normal(2).tolist()
+        power *= max(LEAST_FACTOR, 1.0 + boards.power * drawn_power)
+        clock *= max(LEAST_FACTOR, 1.0 + boards.clock * drawn_clock)
+    switched = power * clock**scenario.power.clock_exponent
+    gpu, thermal = scenario.gpu, scenario.thermal
+    limit_w = gpu.power_limit_w if odd.power_limit_w is None else odd.power_limit_w
+    return msgspec.structs.replace(
+        scenario,
+        gpu=msgspec.structs.replace(
+            gpu,
+            max_clock_mhz=round(gpu.max_clock_mhz * clock),
+            peak_clock_mhz=gpu.peak_clock_mhz or gpu.max_clock_mhz,
+            power_limit_w=limit_w,
+            power_limit_default_w=gpu.power_limit_default_w or gpu.power_limit_w,
+        ),
+        power=msgspec.structs.replace(
+            scenario.power,
+            active_w=scenario.power.active_w * switched,
+            compute_w={dtype: watts * switched for dtype, watts in scenario.power.compute_w.items()},
+        ),
+        thermal=msgspec.structs.replace(
+            thermal, ambient_c=thermal.ambient_c if odd.ambient_c is None else odd.ambient_c
+        ),
+        faults=msgspec.structs.replace(scenario.faults, throttle=(*scenario.faults.throttle, *odd.throttle)),
     )
 
 

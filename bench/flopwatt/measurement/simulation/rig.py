@@ -13,7 +13,7 @@ import msgspec
 from flopwatt.errors import DeviceBusy
 from flopwatt.measurement.clock import VirtualClock
 from flopwatt.measurement.rig import CaseSkipped, Prepared
-from flopwatt.measurement.simulation.board import board_id
+from flopwatt.measurement.simulation.board import board_id, of_board
 from flopwatt.measurement.simulation.gpu import SimulatedGpu
 from flopwatt.measurement.simulation.kernel import kernel_for
 from flopwatt.measurement.simulation.sampler import VirtualSampler
@@ -65,12 +65,12 @@ class SimulatedRig:
 
         Raises DeviceBusy where the scenario's second process is there from the start, unless `shared`.
         """
-        self.scenario = scenario
+        self.scenario = of_board(scenario, board)
         self.clock = VirtualClock(START_NS)
-        self.gpu = SimulatedGpu(scenario, seed=seed, board=board, process=process, start_s=START_NS * 1e-9)
+        self.gpu = SimulatedGpu(self.scenario, seed=seed, board=board, process=process, start_s=START_NS * 1e-9)
         self.sampler = VirtualSampler(self.gpu, self.clock)
         self.sensor = SensorIdentity(source="simulated", gain_uncertainty=GAIN_UNCERTAINTY)
-        self.environment = environment(scenario)
+        self.environment = environment(self.scenario, scenario.gpu.max_clock_mhz)
         self.board_id: str | None = board_id(scenario, board)
         self.sensor_version: str | None = hashlib.sha256(msgspec.json.encode(scenario)).hexdigest()
         self.idle_w: float | None = None
@@ -150,8 +150,8 @@ class SimulatedRig:
             time.sleep(60)
 
 
-def environment(scenario: Scenario) -> Environment:
-    """What the scenario's GPU and driver would say of themselves."""
+def environment(scenario: Scenario, max_clock_mhz: int | None = None) -> Environment:
+    """What the scenario's GPU and driver would say of themselves. max_clock_mhz: what every board of a kind claims."""
     gpu = scenario.gpu
     other = scenario.faults.second_process
     known = find(gpu.name, gpu.memory_bytes, gpu.sm_count)
@@ -163,7 +163,7 @@ def environment(scenario: Scenario) -> Environment:
         sm_count=gpu.sm_count,
         l2_bytes=gpu.l2_bytes,
         memory_bytes=gpu.memory_bytes,
-        max_clock_mhz=gpu.max_clock_mhz,
+        max_clock_mhz=gpu.max_clock_mhz if max_clock_mhz is None else max_clock_mhz,
         power_limit_mw=round(gpu.power_limit_w * 1e3),
         power_limit_default_mw=round((gpu.power_limit_default_w or gpu.power_limit_w) * 1e3),
         driver=gpu.driver,

@@ -261,6 +261,25 @@ class Faults(_Table, frozen=True, kw_only=True):
     hang_on: Text | None = None
 
 
+class OddBoard(_Table, frozen=True, kw_only=True):
+    """`[[boards.odd]]`: what board `number` has in place of the others' value, or as factors on its power and clock."""
+
+    number: Annotated[int, Meta(ge=0, le=1_000_000)]
+    power: Annotated[float, Meta(ge=0.5, le=2)] = 1.0
+    clock: Annotated[float, Meta(ge=0.2, le=2)] = 1.0
+    power_limit_w: Annotated[float, Meta(gt=0, le=100_000)] | None = None
+    ambient_c: Celsius | None = None
+    throttle: Annotated[tuple[Throttle, ...], Meta(max_length=100)] = ()
+
+
+class Boards(_Table, frozen=True, kw_only=True):
+    """`[boards]`: relative standard deviations between boards, of watts at one clock and of the highest clock."""
+
+    power: Spread = 0.0
+    clock: Spread = 0.0
+    odd: Annotated[tuple[OddBoard, ...], Meta(max_length=1000)] = ()
+
+
 class Scenario(_Table, frozen=True, kw_only=True):
     """One simulated kind of GPU: the truth, the sensor that shows it, the noise over it and the faults in it."""
 
@@ -272,6 +291,7 @@ class Scenario(_Table, frozen=True, kw_only=True):
     thermal: Thermal = Thermal()
     sensor: Sensor
     noise: Noise = Noise()
+    boards: Boards = Boards()
     faults: Faults = Faults()
 
     def __post_init__(self) -> None:

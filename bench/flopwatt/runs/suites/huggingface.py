@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from flopwatt.runs.suites.files import complaint, read_json
 from flopwatt.runs.suites.model import Model, build_model
+from flopwatt.text import printable
 
 DEFAULT_MAX_SEQ: Final = 8192
 """A context window is often far longer than the sequences a model was trained on; `--seq` says otherwise."""
@@ -67,13 +68,14 @@ ARCHITECTURES: Final[dict[str, _Architecture]] = {
 }
 """By `model_type`, as the classes of the transformers library define it."""
 
-_EXPERT_KEYS: Final = (
+EXPERT_KEYS: Final = (
     "num_local_experts",
     "num_experts",
     "n_routed_experts",
     "moe_num_experts",
     "moe_intermediate_size",
 )
+"""Keys that make a config.json a mixture of experts."""
 
 
 def from_hf_config(
@@ -87,13 +89,20 @@ def from_hf_config(
     architecture not in `ARCHITECTURES`.
     """
     path = Path(path)
-    config = _Config(path, read_json(path))
+    return from_config(read_json(path), path, seq=seq, micro_batch=micro_batch, tensor_parallel=tensor_parallel)
+
+
+def from_config(
+    raw: dict[str, Any], path: Path, *, seq: int | None = None, micro_batch: int = 1, tensor_parallel: int = 1
+) -> Model:
+    """The Model that a config.json already read describes; path: where it lies. As `from_hf_config`."""
+    config = _Config(path, raw)
     arch = config.architecture()
     hidden, heads = config.size(arch.hidden), config.size(arch.heads)
     config.refuse_embedding_projection(hidden)
-    raw = {
-        "name": config.name(),
-        "source": f"Hugging Face {path.name}, model_type {config.raw['model_type']}",
+    sizes = {
+        "name": printable(config.name()),
+        "source": printable(f"Hugging Face {path.name}, model_type {config.raw['model_type']}"),
         "hidden_size": hidden,
         "intermediate_size": config.size(arch.intermediate, default=4 * hidden if arch.inner_is_4x else None),
         "num_heads": heads,
@@ -107,7 +116,7 @@ def from_hf_config(
         "micro_batch": micro_batch,
         "tensor_parallel": tensor_parallel,
     }
-    return build_model(raw, path)
+    return build_model(sizes, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,7 @@ class _Config:
         model_type = self.raw.get("model_type")
         if not isinstance(model_type, str):
             raise complaint(self.path, f"missing key 'model_type': add it, one of {known}")
-        for key in _EXPERT_KEYS:
+        for key in EXPERT_KEYS:
             if self.raw.get(key) not in (None, 0, 1):
                 raise complaint(
                     self.path, f"key {key!r} makes it a mixture of experts, not supported: give a dense model"

@@ -47,6 +47,7 @@ from flopwatt.runs.records import EffortName, Phase, Regime, SequenceItem
 from flopwatt.runs.suites.files import complaint, convert, read_toml
 from flopwatt.runs.suites.model import Model, Name, Size, list_models, load_model
 from flopwatt.runs.suites.transformer import SuiteItem, make_problem, sequence, training_gemms
+from flopwatt.text import printable
 from gemmkernels.problem import DTYPES, Problem, ProblemError
 
 _SHIPPED: Final = Path(str(files("flopwatt.runs.suites")))
@@ -203,7 +204,7 @@ def _from_file(path: Path, where: object, dtype: str, device_kind: DeviceKind) -
     suite = _derived(body, path, where, dtype) if body.model else _listed(body, where, dtype)
     return replace(
         suite,
-        name=body.name or path.stem,
+        name=body.name or printable(path.stem),
         description=body.description or suite.description,
         effort=body.effort,
         regimes=tuple(dict.fromkeys(body.regimes)),
