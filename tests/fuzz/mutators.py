@@ -17,8 +17,9 @@ Mutator = Callable[[bytes, random.Random], bytes | None]
 
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**53 + 1, 2**63, 2**70, -(2**63), 1e-300, 1e308, -1.5, 0.5, "", "0", "nan",
-    "x" * 300, "\x1b[31m[bold]=1+1\u202e", "ok", "failed", "fp8_e4m3", "nt", "burst", "unknown", [], {}, [0], [None],
-    [1, 0], {"kind": "aggregate", "time_s": 1e-3, "power_w": 500.0, "window_s": 10.0},
+    "x" * 300, "\x1b[31m[bold]=1+1\u202e", "</script><script>alert(1)</script>",
+    "../../etc/passwd", "ok", "failed", "fp8_e4m3", "nt", "burst", "unknown", [], {}, [0], [None], [1, 0],
+    {"kind": "aggregate", "time_s": 1e-3, "power_w": 500.0, "window_s": 10.0},
 )  # fmt: skip
 WORDS = (
     "0",
@@ -88,11 +89,31 @@ def _changed(document: Any, chance: random.Random) -> Any:
             node[key] = json.loads(json.dumps(other[there]))
         case 2 | 3 if isinstance(node[key], int | float):
             node[key] = chance.choice((-node[key], node[key] * 1000, node[key] / 1000, node[key] + 1, int(node[key])))
+        case 2 | 3 if isinstance(node[key], list) and node[key]:
+            node[key] = _reshaped(node[key], chance)
         case 4 if isinstance(node, list):
             node.insert(key, copy.deepcopy(chance.choice(VALUES) if chance.random() < 0.5 else node[key]))
         case _:
             node[key] = copy.deepcopy(chance.choice(VALUES))
     return document
+
+
+def _reshaped(series: list[Any], chance: random.Random) -> list[Any]:
+    """A series all alike, the other way round, shorter, with two entries swapped, or one repeated."""
+    at, other = chance.randrange(len(series)), chance.randrange(len(series))
+    match chance.randrange(5):
+        case 0:
+            return [series[at]] * len(series)
+        case 1:
+            return series[::-1]
+        case 2:
+            return series[:at]
+        case 3:
+            new = list(series)
+            new[at], new[other] = series[other], series[at]
+            return new
+        case _:
+            return [*series[:at], series[other], *series[at + 1 :]]
 
 
 def toml(data: bytes, chance: random.Random) -> bytes | None:
@@ -140,22 +161,40 @@ def parquet(data: bytes, chance: random.Random) -> bytes | None:
     import pyarrow as pa
     from pyarrow import parquet as files
 
+    broken = (pa.ArrowException, OSError, OverflowError, RuntimeError, TypeError, ValueError)
     try:
-        table = files.read_table(pa.BufferReader(data), use_threads=False)
-    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        # pre_buffer reads in a thread of its own, which at the process's end may wait for Python for ever.
+        table = files.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
+    except broken:
         return None
     if table.num_rows > 64 or not table.num_columns:
         return None
     at = chance.randrange(table.num_columns)
     kind = chance.choice((table.schema.field(at).type, pa.string(), pa.float64(), pa.int64(), pa.float32()))
     scalars = [value for value in VALUES if value is None or isinstance(value, str | int | float)]
-    old = table.column(at).to_pylist()
-    new = [chance.choice(scalars) if chance.random() < 0.5 else value for value in old]
-    try:
-        column = pa.array(new, kind)
-    except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        return None
     sink = pa.BufferOutputStream()
-    files.write_table(table.set_column(at, table.schema.field(at).name, column), sink)
+    try:
+        old = table.column(at).to_pylist()
+        new = [chance.choice(scalars) if chance.random() < 0.5 else value for value in old]
+        files.write_table(table.set_column(at, table.schema.field(at).name, pa.array(new, kind)), sink)
+    except broken:
+        return None
     found: bytes = sink.getvalue().to_pybytes()
     return found
+
+
+def any_bytes(data: bytes, chance: random.Random) -> bytes:
+    """A few bytes changed, dropped, or put in, or a stretch doubled, whatever the format is."""
+    changed = bytearray(data)
+    for _ in range(chance.randrange(1, 4)):
+        at, length = chance.randrange(len(changed) + 1), chance.randrange(1, 9)
+        match chance.randrange(4):
+            case 0:
+                changed[at : at + length] = b""
+            case 1:
+                changed[at:at] = chance.randbytes(length)
+            case 2:
+                changed[at : at + length] = chance.randbytes(length)
+            case _:
+                changed[at:at] = changed[at : at + 8 * length]
+    return bytes(changed)
