@@ -1,4 +1,5 @@
-"""`python3 -m bootstrap measure`: what `make run` needs; `dev`: what the tests need; `remove`: deletes it again.
+"""`python3 -m bootstrap measure`: what `make run` needs; `measure,fleet`: what `make fleet` needs; `dev`: what the
+tests need; `consumers`: beside it, the cost models that the slow tests run; `remove`: deletes all of it again.
 
 Environment variables: PYTHON names the interpreter to build on, VENV the folder (.venv).
 """
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Iterator  # noqa: UP035 -- `collections.abc.Iterator[...]` needs Python 3.9
 
+from bootstrap.consumers import beside, build_consumers
 from bootstrap.environment import ROOT, build, remove
 from bootstrap.interpreters import Stop, say
 
@@ -27,7 +29,7 @@ def one_at_a_time() -> Iterator[None]:
 
 def main(arguments: list[str]) -> int:
     """Exit code: 0 ready, 2 a person must do something first, 130 on Ctrl-C."""
-    if len(arguments) != 1 or arguments[0] not in ("measure", "dev", "remove"):
+    if len(arguments) != 1 or arguments[0] not in ("measure", "measure,fleet", "dev", "consumers", "remove"):
         print(__doc__, file=sys.stderr)
         return 2
     venv = ROOT / (os.environ.get("VENV") or ".venv")
@@ -35,6 +37,9 @@ def main(arguments: list[str]) -> int:
         with one_at_a_time():
             if arguments[0] == "remove":
                 remove(venv)
+                remove(beside(venv))
+            elif arguments[0] == "consumers":
+                build_consumers(venv)
             else:
                 build(arguments[0], venv, os.environ.get("PYTHON") or None)
     except Stop as stop:

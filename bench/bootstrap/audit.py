@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PINS = Path(__file__).resolve().parents[2] / "constraints.txt"
+PINS = (Path(__file__).resolve().parents[2] / "constraints.txt", Path(__file__).with_name("consumers.txt"))
 TIMEOUT_S = 180
 
 
@@ -23,7 +23,8 @@ def main() -> int:
 
 def advisories() -> bool:
     """Whether no pinned package has a known weakness, as far as that can be known here; prints what was found."""
-    command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "-r", str(PINS), "--format", "json"]
+    files = [word for path in PINS for word in ("-r", str(path))]
+    command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", *files, "--format", "json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         packages = json.loads(done.stdout)["dependencies"]

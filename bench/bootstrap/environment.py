@@ -20,11 +20,13 @@ OWN_TORCH = (
     "`make run` then reuses it"
 )
 
+PIP_FAILED = "pip failed, its words are above: free disk space or mend the network, then the same command again"
+
 
 def build(extra: str, venv: Path, override: str | None) -> None:
     """Brings `venv` to where `extra` is installed from the current inputs.
 
-    extra: `measure` or `dev`, which holds `measure`. override: the interpreter to build on. Raises Stop.
+    extra: `measure`, `measure,fleet` or `dev`, which holds both. override: the interpreter to build on. Raises Stop.
     """
     noted = read_marker(venv)
     if not noted and venv.exists() and any(venv.iterdir()):
@@ -81,7 +83,7 @@ def install(extra: str, venv: Path, reused: dict[str, str]) -> None:
     command = [str(venv / "bin" / "python"), "-m", "pip", "install", "-c", str(constraints), "-e", f".[{extra}]"]
     done = subprocess.run(command, cwd=ROOT, env={**clean_environment(), **pins}, stdout=sys.stderr, check=False)
     if done.returncode != 0:
-        raise Stop("pip failed, its words are above: free disk space or mend the network, then the same command again")
+        raise Stop(PIP_FAILED)
     driver = gpu_driver()
     gpu_unseen = driver is not None and not sees_gpu(venv)
     if gpu_unseen:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pytest
 from tables import A100, H100, aiconfigurator
 
-from flopwatt.analysis.formats import aiconfigurator as format_
+from flopwatt.analysis.formats.aiconfigurator import tables as format_
 from flopwatt.analysis.formats.foreign import Entry, LeftOut
 from flopwatt.errors import InputError
 
@@ -204,3 +206,16 @@ def test_a_pipe_in_a_folder_of_tables_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / format_.FILE_NAME)
     with pytest.raises(InputError, match=r"no gemm_perf\.parquet in it"):
         format_.open_table(tmp_path)
+
+
+def test_statistics_that_contradict_the_schema_do_not_end_the_process(tmp_path: Path) -> None:
+    """A footer that calls nullable columns required: pyarrow aborts on being asked for such a column's facts."""
+    path = aiconfigurator(tmp_path / "t.parquet", [{}])
+    data = path.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    optional, required = b"\x25\x02", b"\x25\x00"  # Thrift's repetition_type, its values zigzag
+    path.write_bytes(data[:footer] + data[footer:].replace(optional, required))
+    rows = f"import sys; from {format_.__name__} import *; list(open_table(Path(sys.argv[1])).rows)"
+    done = subprocess.run([sys.executable, "-c", rows, path], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert "terminate called" not in done.stderr

@@ -15,6 +15,7 @@ from gemmkernels.problem import MAX_DIMENSION, Problem, ProblemError
 
 TIME_LEAST_S: Final = 1e-9
 TIME_MOST_S: Final = 1e6
+POWER_LEAST_W: Final = 1e-6
 POWER_MOST_W: Final = 1e5
 NUMBER_MOST: Final = 1e18
 """Outside these a number is a slip of a unit, not a measurement of one GEMM on one board."""
@@ -101,10 +102,10 @@ def real(value: object, name: str) -> float | None:
 
 
 def nonnegative(value: object, name: str) -> float | None:
-    """A finite number of at least 0 and at most 10¹⁸; None where the cell is empty. Raises BadValue."""
+    """0, or a number from 10⁻¹⁸ to 10¹⁸; None where the cell is empty. Raises BadValue."""
     number = _number(value, name)
-    if number is not None and not 0 <= number <= NUMBER_MOST:
-        raise BadValue(f"{name} is negative or absurdly large")
+    if number and not 1 / NUMBER_MOST <= number <= NUMBER_MOST:
+        raise BadValue(f"{name} is negative, absurdly small or absurdly large")
     return number
 
 
@@ -119,9 +120,9 @@ def seconds(value: object, name: str, unit_s: float = 1.0) -> float:
 
 
 def watts(value: object, name: str) -> float | None:
-    """A power in W; None where the cell is empty or not a number. Raises BadValue at or below 0 and over 100 kW."""
+    """A power in W; None where the cell is empty. Raises BadValue outside 1 µW to 100 kW."""
     number = _number(value, name)
-    if number is not None and not 0 < number <= POWER_MOST_W:
+    if number is not None and not POWER_LEAST_W <= number <= POWER_MOST_W:
         raise BadValue(f"{name} is outside 0 to 100 kW")
     return number
 

@@ -83,6 +83,8 @@ def _rows(path: Path) -> Iterator[Row]:
             yield dict(zip(header, cells, strict=True))
             continue
         header = checked_header(path, cells)
+        if "extrapolated" in header:
+            raise InputError(f"{path}: predicted, not measured: import the rows that the calibration was fitted to")
         missing = [name for name in REQUIRED if name not in header]
         if missing:
             raise InputError(

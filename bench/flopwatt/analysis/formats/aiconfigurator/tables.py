@@ -32,7 +32,7 @@ from flopwatt.analysis.formats.foreign import (
     whole,
 )
 from flopwatt.errors import InputError
-from flopwatt.runs.records import Case
+from flopwatt.runs.records import TIMED, Case
 from flopwatt.runs.samples import AggregateMeasurement
 from flopwatt.text import printable, shortened
 from gemmkernels.problem import Problem
@@ -71,16 +71,22 @@ def open_table(path: Path) -> Table:
     Raises InputError where there are none. Reading the rows raises it for a file that is none of these tables.
     """
     if path.exists():
-        files = [path] if path.is_file() else _below(path)
+        files = [path] if path.is_file() else below(path)
         source, licence = f"aiconfigurator: {_shown(files)}", None
     else:
-        files = _below(_in_package(path))
-        licence = metadata.metadata(PACKAGE)["License-Expression"] or None
-        source = f"PyPI {PACKAGE} {metadata.version(PACKAGE)}: {_shown(files)}"
+        files = below(in_package(path))
+        source, licence = origin()
+        source = f"{source}: {_shown(files)}"
     return Table(_rows(files), source, licence)
 
 
-def _below(folder: Path) -> list[Path]:
+def origin() -> tuple[str, str | None]:
+    """What the installed package is, and its licence."""
+    return f"PyPI {PACKAGE} {metadata.version(PACKAGE)}", metadata.metadata(PACKAGE)["License-Expression"] or None
+
+
+def below(folder: Path) -> list[Path]:
+    """The GEMM tables in a folder and under it. Raises InputError for none, or too many to be one system's."""
     files = sorted(path for path in folder.glob(f"**/{FILE_NAME}") if path.is_file())
     if not files:
         raise InputError(f"{folder}: no {FILE_NAME} in it: give such a file, or a system's folder")
@@ -89,15 +95,23 @@ def _below(folder: Path) -> list[Path]:
     return files
 
 
-def _in_package(path: Path) -> Path:
-    """The folder of a system's GEMM tables, or of one stack and version of it, in the installed package."""
+def package() -> Path:
+    """The folder `systems` of the installed package. Raises InputError where it is not installed."""
     spec = util.find_spec("aiconfigurator_core")
     if spec is None or not spec.submodule_search_locations:
+        raise InputError("the public tables are not installed: pip install 'flopwatt[reference]'")
+    return Path(spec.submodule_search_locations[0]) / "systems"
+
+
+def in_package(path: Path) -> Path:
+    """The folder of a system's GEMM tables, or of one stack and version of it, in the installed package."""
+    try:
+        data = package() / "data"
+    except InputError:
         raise InputError(
             f"{path}: no such file: give a {FILE_NAME}, or install the public tables "
             "with pip install 'flopwatt[reference]' and name a system, such as h100_sxm"
-        )
-    data = Path(spec.submodule_search_locations[0]) / "systems" / "data"
+        ) from None
     system, *stack = path.parts or ("",)
     folder = data / system / "gemm" / Path(*stack)
     if ".." in path.parts or path.is_absolute() or not folder.is_dir():
@@ -130,7 +144,7 @@ def _file_rows(path: Path) -> Iterator[Found]:
     try:
         with parquet.ParquetFile(path, memory_map=False, pre_buffer=False) as table:
             columns = _columns(table.schema_arrow, path)
-            _check_size(table.metadata, columns, path)
+            _check_size(table.metadata, path)
         texts = [name for name in columns if name in _TEXT]
         with parquet.ParquetFile(path, memory_map=False, pre_buffer=False, read_dictionary=texts) as table:
             for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False):
@@ -143,14 +157,13 @@ def _file_rows(path: Path) -> Iterator[Found]:
         raise InputError(f"{path}: not a whole Parquet file ({what}): fetch it again") from None
 
 
-def _check_size(facts: Any, columns: Sequence[str], path: Path) -> None:
+def _check_size(facts: Any, path: Path) -> None:
     """Raises InputError for a file that would unfold to more than any table of GEMMs holds."""
     if facts.num_rows > ROWS_MOST:
         raise InputError(f"{path}: {facts.num_rows:,} rows, over the {ROWS_MOST:,} that are read: split the table")
     for index in range(facts.num_row_groups):
-        group = facts.row_group(index)
-        chunks = (group.column(number) for number in range(group.num_columns))
-        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
+        # Not column by column: asked for one that is broken, pyarrow ends the process instead of raising.
+        size = facts.row_group(index).total_byte_size
         if size > GROUP_BYTES_MOST:
             raise InputError(
                 f"{path}: a row group of {size >> 20} MiB uncompressed, over the {GROUP_BYTES_MOST >> 20} that are "
@@ -227,7 +240,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         measurement=measurement,
         energy_status=energy_status,
         energy_reason=energy_reason,
-        settings={"timed": "quantisation of the activations and GEMM"} if problem.dtype == "fp8_e4m3" else {},
+        settings={TIMED: "quantisation of the activations and GEMM"} if problem.dtype == "fp8_e4m3" else {},
     )
 
 
