@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import geometric_mean, quantiles
-from typing import Final
+from typing import Final, NamedTuple
 
 from flopwatt.runs import gpus
 from flopwatt.runs.store import RunFile
@@ -24,7 +24,18 @@ NEW: Final = "H100-SXM5-80GB"
 EDGES_GFLOP: Final = (16, 64, 256)
 """Sizes of a GEMM between which ratios are told apart: below the first, launch and tail are a good part of the time."""
 
+SPREAD_LEAST: Final = 10
+"""Ratios from which on the middle 80 % of them are told."""
+
 Shape = tuple[int, int, int]
+
+
+class Spread(NamedTuple):
+    """The geometric mean of ratios, and the ends of the middle 80 % of them: of few ratios, of all."""
+
+    mean: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,11 @@ class Speedups:
     gpu: str
     dtypes: tuple[str, str]
     bins: tuple[tuple[float, ...], ...]
+
+    @property
+    def of_largest(self) -> Spread | None:
+        """Over the largest GEMMs, which neither launch nor tail hold up; None where the tables share none."""
+        return spread(self.bins[-1]) if self.bins[-1] else None
 
 
 class Times:
@@ -164,14 +180,20 @@ def _bin_names() -> list[str]:
     return [f"< {EDGES_GFLOP[0]} GFLOP", *between, f"≥ {EDGES_GFLOP[-1]} GFLOP"]
 
 
+def spread(ratios: Sequence[float]) -> Spread:
+    """What several ratios, one at least, come to."""
+    if len(ratios) < SPREAD_LEAST:
+        return Spread(geometric_mean(ratios), min(ratios), max(ratios))
+    tenths = quantiles(ratios, n=10, method="inclusive")
+    return Spread(geometric_mean(ratios), tenths[0], tenths[-1])
+
+
 def _spread(ratios: Sequence[float]) -> str:
     if not ratios:
         return "–"
-    mean = f"{geometric_mean(ratios):.2f}"
-    if len(ratios) < 10:
-        return mean
-    tenths = quantiles(ratios, n=10, method="inclusive")
-    return f"{mean} ({tenths[0]:.2f}–{tenths[-1]:.2f})"
+    found = spread(ratios)
+    mean = f"{found.mean:.2f}"
+    return mean if len(ratios) < SPREAD_LEAST else f"{mean} ({found.low:.2f}–{found.high:.2f})"
 
 
 def _dtype(name: str) -> str:
