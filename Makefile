@@ -16,11 +16,18 @@ PY = $(VENV)/bin/python
 # One thread a test process: torch would otherwise start as many threads as cores in each of them.
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS)
 
-.PHONY: run test test-slow test-gpu check bench compiled fuzz clean results
+.PHONY: run fleet setup-fleet test test-slow test-gpu check bench compiled fuzz clean results
 
 run:
 	$(SETUP) measure
 	@$(VENV)/bin/flopwatt run $(ARGS)
+
+# ARGS="--suite quick -o FOLDER"; needs more than `make run` does: Ray.
+fleet: setup-fleet
+	@$(VENV)/bin/flopwatt fleet run $(ARGS)
+
+setup-fleet:
+	$(SETUP) measure,fleet
 
 test:
 	$(SETUP) dev
@@ -28,6 +35,7 @@ test:
 
 test-slow:
 	$(SETUP) dev
+	$(SETUP) consumers
 	$(PYTEST) -m 'slow and not gpu' --timeout=900
 
 test-gpu:

@@ -335,7 +335,7 @@ def test_the_best_backend_of_each_side() -> None:
 def test_several_files_of_a_side_are_its_processes() -> None:
     base = [run(name, of(launch_ms=ms)) for name, ms in zip("abc", STEADY, strict=True)]
     result = compare(base, run("d", *processes(slower(1.03))))
-    assert len(result.cases[0].base.by_process("time_s")) == 3
+    assert len(result.cases[0].base.by_unit("time_s")) == 3
     found = result.cases[0].time
     assert found is not None
     assert found.degrees == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -125,3 +126,12 @@ def test_text_from_a_file_cannot_break_the_table(tmp_path: Path) -> None:
     write_whole(tmp_path / "a.jsonl", [header(), segment(environment=environment), record()])
     (tmp_path / "index.toml").write_text('[[file]]\npath = "a.jsonl"\ncommand = "c"\nshows = "s"\n')
     assert "| a\\|b \\<img> \\[x](y) # c |" in render(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["true\n```\n<script>", "echo `id`", "a\x1b[31m", ""])
+def test_a_command_that_would_end_its_block_is_refused(tmp_path: Path, command: str) -> None:
+    write_whole(tmp_path / "run.jsonl", [header()])
+    listed = f'[[file]]\npath = "run.jsonl"\ncommand = {json.dumps(command)}\nshows = "x"\n'
+    (tmp_path / "index.toml").write_text(listed)
+    with pytest.raises(InputError, match=r"file\[0\]\.command"):
+        render(tmp_path)

@@ -17,6 +17,7 @@ from gemmkernels.triton_call import CallsOf
 
 __all__ = [
     "DEVICES",
+    "EVERY_CANDIDATE",
     "TOOLS",
     "AbsentTensor",
     "Compiled",
@@ -25,6 +26,9 @@ __all__ = [
     "compile_call",
     "compile_first",
 ]
+
+EVERY_CANDIDATE = (("bf16", "nn"), ("bf16", "nt"), ("bf16", "tn"), ("tf32", "nt"), ("fp32", "nt"))
+"""Formats and layouts whose candidates are all compiled: minutes. `make compiled` lists more, kernels/COMPILED.md."""
 
 
 def compile_first(calls: CallsOf, problem: Problem, config: Config, capability: int) -> Compiled:

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
-from compiling import DEVICES, absent_operands, compile_call
+from compiling import DEVICES, EVERY_CANDIDATE, absent_operands, compile_call
 from interpreting import Interpreted, ragged
 
 from gemmkernels import triton_splitk
@@ -190,8 +190,7 @@ def test_one_row_and_an_atomic_reduction_compile():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", DEVICES)
-@pytest.mark.parametrize("dtype", ["bf16", "tf32", "fp32"])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("dtype", "layout"), EVERY_CANDIDATE)
 def test_every_candidate_compiles_without_spills(capability: int, dtype: str, layout: str):
     compiled = set()
     for m, n in ((512, 512), (16, 8192)):

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("triton", reason="needs triton: pip install flopwatt[measure]")
 
-from compiling import DEVICES, Compiled, absent_operands, compile_first
+from compiling import DEVICES, EVERY_CANDIDATE, Compiled, absent_operands, compile_first
 from interpreting import Interpreted, ragged
 
 from gemmkernels import triton_tiled
@@ -196,8 +196,7 @@ def test_ragged_sizes_do_not_spill_in_a_loop(capability: int, dtype: str, layout
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", DEVICES)
-@pytest.mark.parametrize("dtype", ["bf16", "tf32", "fp32"])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("dtype", "layout"), EVERY_CANDIDATE)
 def test_no_candidate_spills_in_a_loop(capability: int, dtype: str, layout: str):
     """Of a few tiles some values are put aside before the loop and taken back after it."""
     for size in (8192, 8191):

@@ -37,6 +37,28 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
+BLANK = """(canvas) => {
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let painted = 0;
+    for (let i = 0; i < data.length; i += 4) {
+        const [r, g, b, a] = data.slice(i, i + 4);
+        if (a > 100 && Math.max(r, g, b) - Math.min(r, g, b) > 60) painted += 1;
+    }
+    return painted;
+}"""
+"""How many pixels of a canvas have a colour: axes and words have none."""
+
+HOSTILE = (
+    "<img src=x onerror=window.pwned=1>",
+    "</script><script>window.pwned=1</script>",
+    "\u202etxt.exe",
+    "{{data}}<!--<script>",
+    "datum.constructor.constructor('window.pwned=1')()",
+    "'\"><svg onload=window.pwned=1>",
+    "\u2028\u2029&lt;b&gt;",
+)
+"""Texts that would be code where a page forgets that they are text."""
+
 BURST = measurement(seconds=0.025, tick_ms=100)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from pages import chromium, full_run, library, opened
+from pages import full_run, library, opened
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "calibrate"))
 from made_up_gpu import CHIP, IDLE_W, points
@@ -106,12 +105,6 @@ def test_a_spec_sheet_says_what_it_is_and_a_page_without_calibration_has_no_sect
     assert "unvalidated: fp32, tf32, bf16" in page
     assert "plot-residual" not in page
     assert 'id="predictions"' not in page_of()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.mark.parametrize("width", [1200, 390])

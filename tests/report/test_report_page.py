@@ -8,26 +8,24 @@ from typing import Any
 
 import msgspec
 import pytest
-from pages import A100, board, case, cells, chromium, full_run, of, opened, page_of, run, simulated, table, use
+from pages import (
+    A100,
+    BLANK,
+    HOSTILE,
+    board,
+    case,
+    cells,
+    full_run,
+    of,
+    opened,
+    page_of,
+    run,
+    simulated,
+    table,
+    use,
+)
 
 from flopwatt.runs.records import Event
-
-BLANK = """(canvas) => {
-    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-    let painted = 0;
-    for (let i = 0; i < data.length; i += 4) {
-        const [r, g, b, a] = data.slice(i, i + 4);
-        if (a > 100 && Math.max(r, g, b) - Math.min(r, g, b) > 60) painted += 1;
-    }
-    return painted;
-}"""
-"""How many pixels of a canvas have a colour: axes and words have none."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -226,17 +224,6 @@ def test_phone_width_scrolls_only_down(browser: Any, page_path: Path) -> None:
         assert watched.page.evaluate("document.documentElement.scrollWidth") == 360
         assert watched.page.evaluate("document.querySelector('#plot-roofline canvas').clientWidth") <= 360
         assert watched.logged == []
-
-
-HOSTILE = (
-    "<img src=x onerror=window.pwned=1>",
-    "</script><script>window.pwned=1</script>",
-    "\u202etxt.exe",
-    "{{data}}<!--<script>",
-    "datum.constructor.constructor('window.pwned=1')()",
-    "'\"><svg onload=window.pwned=1>",
-    "\u2028\u2029&lt;b&gt;",
-)
 
 
 def test_hostile_text_is_text(browser: Any, tmp_path: Path) -> None:

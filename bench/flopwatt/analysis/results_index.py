@@ -9,13 +9,14 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from flopwatt.analysis.published_speed import BASE, nameplate_lines, speed_lines
 from flopwatt.errors import FlopwattError, InputError
 from flopwatt.runs.store import RunFile, read
+from flopwatt.text import printable
 
 INDEX: Final = "index.toml"
 README: Final = "README.md"
@@ -32,7 +33,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file: its path under results/, the command that wrote it, what it shows."""
 
     path: str
-    command: str
+    command: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f`]+$")]
     shows: str
 
 
@@ -104,7 +105,7 @@ def _sources(entries: Sequence[_Entry], runs: dict[str, RunFile]) -> Iterator[st
 
 def _cell(text: str) -> str:
     """Text that cannot end its cell or become a link."""
-    plain = " ".join(text.split())
+    plain = printable(" ".join(text.split()))
     return "".join(f"\\{char}" if char in "|<[`*" else char for char in plain)
 
 

@@ -99,15 +99,15 @@ def before(
 
 def console() -> Console:
     """Results, on standard output: plain text and as wide as the table where that is not a terminal."""
-    from rich.console import Console
+    from flopwatt.cli.plain import PlainConsole
 
     if sys.stdout.isatty():
-        return Console(highlight=False, markup=False)
-    return Console(highlight=False, markup=False, width=PLAIN_WIDTH, color_system=None)
+        return PlainConsole(highlight=False, markup=False)
+    return PlainConsole(highlight=False, markup=False, width=PLAIN_WIDTH, color_system=None)
 
 
 def log() -> Console:
     """Progress and remarks, on standard error."""
-    from rich.console import Console
+    from flopwatt.cli.plain import PlainConsole
 
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    return PlainConsole(stderr=True, highlight=False, markup=False, soft_wrap=True)

@@ -20,24 +20,16 @@ def run(
     tp: options.TensorParallel = None,
     shape: options.Shapes = None,
     dtype: options.Dtypes = None,
-    backend: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="See `flopwatt backends`; may be repeated.")
-    ] = None,
-    regime: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="burst or sustained; may be repeated.")
-    ] = None,
-    inputs: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="normal, uniform, zeros, integer, sparse:P.")
-    ] = None,
+    backend: options.Backends = None,
+    regime: options.Regimes = None,
+    inputs: options.Inputs = None,
     device: options.Device = "auto",
     budget: options.Budget = None,
-    effort: Annotated[
-        str | None, typer.Option(metavar="NAME", help="fast, normal or publish: how long a case is held.")
-    ] = None,
-    processes: Annotated[int | None, typer.Option(metavar="N", help="Repeat in this many fresh processes.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show cases and minutes; run nothing.")] = False,
+    effort: options.Effort = None,
+    processes: options.Processes = None,
+    plan: options.Plan = False,
     shared: options.Shared = False,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of inputs and order; 0 unless given.")] = None,
+    seed: options.Seed = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Run file to write.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="FILE", help="Continue this run file.")] = None,
     simulate: options.Simulate = None,
@@ -51,29 +43,14 @@ def run(
     spec = RigSpec(device=device, scenario=simulate, seed=seed or 0, shared=shared)
     target = command.Target(spec, output, plan, shared)
     budget_s = parse_duration(budget)
-    fixed = [suite, model, seq, micro_batch, tp, shape, dtype, backend, regime, inputs, effort, processes, seed, output]
+    asked = (suite, model, seq, micro_batch, tp, shape, dtype, backend, regime, inputs, effort, processes, seed)
     if resume is not None:
-        if any(word is not None for word in fixed):
+        if any(word is not None for word in (*asked, output)):
             raise InputError(
                 "--resume takes its plan from the file: only --device, --simulate, --budget, --shared and --plan go too"
             )
         return command.resume(target, resume, budget_s, console(), log())
-    request = Request(
-        suites=suite or (),
-        model=model,
-        seq=seq,
-        micro_batch=micro_batch,
-        tensor_parallel=tp,
-        shapes=shape or (),
-        dtypes=dtype or (),
-        backends=backend or (),
-        regimes=regime or (),
-        inputs=inputs or (),
-        effort=effort,
-        processes=processes,
-        budget_s=budget_s,
-        seed=seed or 0,
-    )
+    request = Request.of(budget_s, *asked)
     return command.run(request, target, console(), log())
 
 

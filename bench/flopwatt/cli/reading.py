@@ -1,4 +1,4 @@
-"""Commands that read runs: `show`, `check`, `compare`, `report`, and `import`, which makes one of a table."""
+"""Commands that read runs: `show`, `check`, `compare`, `report`, `claims`, and `import`, which makes one of a table."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def check(files: options.RunFiles) -> int:
 
 @app.command()
 def compare(
-    base: Annotated[Path, typer.Argument(help="Run file to compare with.")],
-    new: Annotated[Path, typer.Argument(help="Run file that is compared.")],
+    base: Annotated[Path, typer.Argument(help="Run file to compare with, or a folder of them.")],
+    new: Annotated[Path, typer.Argument(help="Run file that is compared, or a folder of them.")],
     also_base: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="One more file of BASE; may be repeated.")
     ] = None,
@@ -54,6 +54,8 @@ def compare(
         str | None, typer.Option(metavar="NAME", help="With --new-backend: BASE's backend.")
     ] = None,
     new_backend: Annotated[str | None, typer.Option(metavar="NAME", help="With --base-backend: NEW's backend.")] = None,
+    base_gpu: Annotated[str | None, typer.Option(metavar="NAME", help="Of BASE only such GPUs: A100.")] = None,
+    new_gpu: Annotated[str | None, typer.Option(metavar="NAME", help="Of NEW only such GPUs: H100.")] = None,
     allow_mixed: Annotated[
         str,
         typer.Option(
@@ -84,6 +86,8 @@ def compare(
         new_backend,
         allow_mixed,
         fail_on,
+        base_gpu,
+        new_gpu,
     )
     return command.compare(request, format, output, console())
 
@@ -98,11 +102,26 @@ def report(
     price: Annotated[
         list[str] | None, typer.Option(metavar="GPU=USD", help="GPU=USD_PER_HOUR; may be repeated.")
     ] = None,
+    calibration: Annotated[
+        list[Path] | None, typer.Option(help="Calibration file whose residuals to show; may be repeated.")
+    ] = None,
+    with_claims: Annotated[bool, typer.Option("--claims", help="Add public claims, held against these files.")] = False,
 ) -> int:
     """Show run files as one self-contained HTML page with figures, and say how sure they are."""
     from flopwatt.commands import report as command
 
-    return command.report(files, output, png, price or (), console())
+    return command.report(files, output, png, price or (), console(), with_claims, calibration or ())
+
+
+@app.command()
+def claims(
+    files: Annotated[list[Path] | None, typer.Argument(help="Run files and calibrations; none is fine.")] = None,
+    format: options.Format = "table",
+) -> int:
+    """Hold public claims about AI's compute and energy against published figures and these files, working shown."""
+    from flopwatt.commands import claims as command
+
+    return command.claims(files or (), format, console())
 
 
 @app.command("import")

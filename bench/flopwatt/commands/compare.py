@@ -17,6 +17,7 @@ from flopwatt.analysis.comparing.comparison import compare as compare_runs
 from flopwatt.analysis.comparing.matching import Backends
 from flopwatt.commands.data import csv_rows, json_array, refuse_input
 from flopwatt.errors import InputError
+from flopwatt.runs.account import run_files
 from flopwatt.runs.collector import paused_collector
 
 FORMATS: Final = ("table", "csv", "json")
@@ -26,7 +27,7 @@ _THRESHOLD = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The words of the command line. base, new: run files of each side."""
+    """The words of the command line. base, new: run files of each side, or folders of them."""
 
     base: Sequence[Path]
     new: Sequence[Path]
@@ -37,6 +38,8 @@ class Request:
     new_backend: str | None = None
     allow_mixed: str = ""
     fail_on: str = "any"
+    base_gpu: str | None = None
+    new_gpu: str | None = None
 
 
 def compare(request: Request, format: str, output: Path | None, console: Console) -> int:
@@ -56,10 +59,12 @@ def compare(request: Request, format: str, output: Path | None, console: Console
         threshold=parse_threshold(request.threshold),
         backends=Backends(request.best, request.base_backend, request.new_backend),
         mixed=tuple(filter(None, (name.strip() for name in request.allow_mixed.split(",")))),
+        gpus=(request.base_gpu, request.new_gpu),
     )
-    refuse_input(output, (*request.base, *request.new))
+    base, new = _files(request.base), _files(request.new)
+    refuse_input(output, (*base, *new))
     with paused_collector():
-        result = compare_runs(request.base, request.new, options)
+        result = compare_runs(base, new, options)
         code = result.exit_code(request.fail_on)
         if format == "table":
             from flopwatt.analysis.report.comparison import view
@@ -77,6 +82,11 @@ def compare(request: Request, format: str, output: Path | None, console: Console
         except OSError as error:
             raise InputError(f"{output}: {(error.strerror or str(error)).lower()}: choose another -o") from None
     return code
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """The run files meant; a folder means all in it."""
+    return [file for path in paths for file in (run_files(path) if path.is_dir() else [path])]
 
 
 def parse_threshold(text: str) -> float:

@@ -40,6 +40,30 @@ class Request:
     budget_s: float | None = None
     seed: int = 0
 
+    @classmethod
+    def of(
+        cls,
+        budget_s: float | None,
+        suites: Sequence[str] | None,
+        model: str | None,
+        seq: int | None,
+        micro_batch: int | None,
+        tensor_parallel: int | None,
+        shapes: Sequence[str] | None,
+        dtypes: Sequence[str] | None,
+        backends: Sequence[str] | None,
+        regimes: Sequence[str] | None,
+        inputs: Sequence[str] | None,
+        effort: str | None,
+        processes: int | None,
+        seed: int | None,
+    ) -> Request:
+        """The words of a command line, None where one was not given."""
+        return cls(
+            suites or (), model, seq, micro_batch, tensor_parallel, shapes or (), dtypes or (), backends or (),
+            regimes or (), inputs or (), effort, processes, budget_s, seed or 0,
+        )  # fmt: skip
+
     def check(self) -> None:
         """Raises InputError or SuiteError for the first word that is wrong, whatever device there is."""
         _among("dtype", self.dtypes, DTYPES)

@@ -102,6 +102,8 @@ def save(folder: Path, account: Account) -> None:
 
 def run_files(folder: Path) -> list[Path]:
     """The run files of a folder, by name. Raises RunFileError where it holds none."""
+    if not folder.is_dir():
+        raise RunFileError(f"{folder} is no folder: give one of run files")
     found = sorted(path for path in folder.glob("*.jsonl") if path.is_file())
     if not found:
         raise RunFileError(f"{folder}: no run file (*.jsonl) in it: give a run file, or a folder of them")

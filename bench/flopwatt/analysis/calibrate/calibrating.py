@@ -59,6 +59,8 @@ def calibrate(
     kinds and `wanted` chooses none, or none is left; CalibrationRefused where shapes held out are predicted worse than
     by a plain roofline; RunFileError.
     """
+    from threadpoolctl import threadpool_limits
+
     runs = [store.read(path) for path in paths]
     frame, left_out = _usable(tidy.frame(runs), wanted)
     _check_priors(priors, str(frame["origin"].iloc[0]))
@@ -67,13 +69,14 @@ def calibrate(
     environment = segments[0].environment
     spec = gpus.find(gpu, environment.memory_bytes, environment.sm_count)
     layers = _layers(runs)
-    fitted = [
-        msgspec.structs.replace(
-            _fitted(rows, str(dtype), spec, environment.sm_count, priors, left_out[str(dtype)]),
-            kind="layer" if dtype in layers else None,
-        )
-        for dtype, rows in frame.groupby("dtype", sort=True)
-    ]
+    with threadpool_limits(limits=1):  # small matrices: on a busy machine threads that wait made it seven times slower
+        fitted = [
+            msgspec.structs.replace(
+                _fitted(rows, str(dtype), spec, environment.sm_count, priors, left_out[str(dtype)]),
+                kind="layer" if dtype in layers else None,
+            )
+            for dtype, rows in frame.groupby("dtype", sort=True)
+        ]
     return CalibrationFile(
         gpu=gpu,
         origin=frame["origin"].iloc[0],

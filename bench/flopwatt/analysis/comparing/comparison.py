@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import msgspec
+
 from flopwatt.analysis.comparing.matching import MIXABLE, Backends, Difference, Pair, match
 from flopwatt.analysis.comparing.ratios import METRICS, REGRESSIONS, Ratio, mean, of_metric, ratio, verdict
 from flopwatt.analysis.comparing.sides import CaseSide, Quantity, Side
@@ -33,15 +35,22 @@ THRESHOLD: Final = 0.01
 
 SAME_BACKEND: Final = Backends()
 
+ALL_BOARDS: Final = "all boards"
+"""What results are drawn from where boards are sampled; no board is called this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How two sides are compared. mixed: fields of `MIXABLE` that may differ within a pair. threshold: relative."""
+    """How two sides are compared. mixed: fields of `MIXABLE` that may differ within a pair. threshold: relative.
+
+    gpus: of BASE's and NEW's files, only those of a GPU whose name holds this; None for all.
+    """
 
     metric: str = "time"
     threshold: float = THRESHOLD
     backends: Backends = SAME_BACKEND
     mixed: tuple[str, ...] = ()
+    gpus: tuple[str | None, str | None] = (None, None)
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -103,7 +112,10 @@ class CaseComparison:
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """All that two sides say of each other. only_base, only_new: cases the other side does not hold."""
+    """All that two sides say of each other. only_base, only_new: cases the other side does not hold.
+
+    boards: of each side, where boards are what is sampled; None where both sides are of one board at most.
+    """
 
     base: tuple[RunFile, ...]
     new: tuple[RunFile, ...]
@@ -113,6 +125,7 @@ class RunComparison:
     only_base: tuple[CaseSide, ...]
     only_new: tuple[CaseSide, ...]
     differences: tuple[Difference, ...]
+    boards: tuple[int, int] | None = None
 
     def judged(
         self, of: CaseComparison | SuiteComparison, metric: str | None = None, comparisons: int = 1
@@ -160,19 +173,21 @@ class RunComparison:
 
 
 def compare(base: Sources, new: Sources, options: Options | None = None) -> RunComparison:
-    """Compares run files, given as paths or as read; several on a side are taken together, their processes pooled.
+    """Compares run files, given as paths or as read; several on a side are taken together.
+
+    The processes of one board are pooled. Where a side holds several boards, boards are what is sampled on both: every
+    ratio then carries how much boards of a type differ, which one board alone takes over from the other side.
 
     Raises RunFileError for a file that cannot be read, and InputError where not one case is on both sides; the
     message says what keeps them apart.
     """
     options = options or Options()
     backends = options.backends
-    base_runs, left = _read(base, backends.base)
-    new_runs, right = _read(new, backends.new)
-    for name, sides, backend in (("BASE", left, backends.base), ("NEW", right, backends.new)):
-        if not sides:
-            what = f"no record by {backend!r}" if backend else "no record"
-            raise InputError(f"{name} holds {what}: give a run that measured something")
+    base_runs, base_side = _read("BASE", base, backends.base, options.gpus[0])
+    new_runs, new_side = _read("NEW", new, backends.new, options.gpus[1])
+    boards = (base_side.boards, new_side.boards)
+    by_board = max(boards) > 1
+    left, right = base_side.cases(by_board), new_side.cases(by_board)
     found = match(left, right, backends, options.mixed)
     if not found.pairs:
         raise InputError(_nothing_common(found.differences, len(left), len(right)))
@@ -186,11 +201,15 @@ def compare(base: Sources, new: Sources, options: Options | None = None) -> RunC
         found.only_base,
         found.only_new,
         found.differences,
+        boards if by_board else None,
     )
 
 
 class Spreads:
-    """Run-to-run relative standard deviations by board and regime, told by the cases repeated there, else 1 %."""
+    """Run-to-run relative standard deviations by board and regime, told by the cases repeated there, else 1 %.
+
+    Where boards are what is sampled, from board to board, told by the boards of both sides.
+    """
 
     def __init__(self, sides: Iterable[CaseSide]) -> None:
         self._groups: dict[tuple[str | None, str, str], list[list[dict[str, float]]]] = defaultdict(list)
@@ -201,36 +220,50 @@ class Spreads:
                 continue
             for quantity in quantities:
                 values: list[dict[str, float]] = [
-                    {quantity: interval.value} for interval in side.by_process(quantity).values()
+                    {quantity: interval.value} for interval in side.by_unit(quantity).values()
                 ]
-                self._groups[_board(side), side.identity.regime, quantity].append(values)
+                self._groups[_sampled(side), side.identity.regime, quantity].append(values)
 
     def of(self, side: CaseSide, quantity: Quantity) -> float:
-        """The relative standard deviation between fresh processes of that side's board."""
-        key = (_board(side), side.identity.regime, quantity)
+        """The relative standard deviation between fresh processes of that side's board, or between boards."""
+        key = (_sampled(side), side.identity.regime, quantity)
         if key not in self._known:
             self._known[key] = run_to_run(quantity, self._groups.get(key, ()))
         return self._known[key]
 
 
-def _board(side: CaseSide) -> str | None:
-    return side.samples[0].board_id or side.samples[0].gpu
+def _sampled(side: CaseSide) -> str | None:
+    """What a side's results are drawn from: its board, or the boards of all sides."""
+    return ALL_BOARDS if side.by_board else side.samples[0].board_id or side.samples[0].gpu
 
 
-def _read(sources: Sources, only_backend: str | None) -> tuple[tuple[RunFile, ...], list[CaseSide]]:
-    """One side's runs, of which only what is not in its cases is kept: a large table's records fill the memory."""
+def _read(name: str, sources: Sources, backend: str | None, gpu: str | None) -> tuple[tuple[RunFile, ...], Side]:
+    """One side's runs, of which only what is not in its cases is kept: records and plans of a thousand fill the memory.
+
+    Raises InputError where nothing is left of them.
+    """
     several = [sources] if isinstance(sources, str | Path | RunFile) else sources
-    side, runs = Side(only_backend), []
+    side, runs, others, empty = Side(backend), [], set(), True
     for source in several:
         run = source if isinstance(source, RunFile) else read(source)
+        names = {segment.environment.gpu for segment in run.segments}
+        if gpu is not None and not any(gpu.lower() in there.lower() for there in names):
+            others |= names
+            continue
+        empty &= not any(backend in (None, record.case.backend) for record in run.records)
         side.add(run)
-        runs.append(replace(run, records=()))
-    return tuple(runs), side.cases()
+        runs.append(replace(run, header=msgspec.structs.replace(run.header, plan=()), records=()))
+    if gpu is not None and not runs:
+        raise InputError(f"{name} holds no GPU called {gpu!r}: it has {', '.join(sorted(others)) or 'none'}")
+    if empty:
+        what = f"no record by {backend!r}" if backend else "no record"
+        raise InputError(f"{name} holds {what}: give a run that measured something")
+    return tuple(runs), side
 
 
 def _case(pair: Pair, spreads: Spreads) -> CaseComparison:
     def of(quantity: Quantity, systematic: float | None) -> Ratio | None:
-        base, new = list(pair.base.by_process(quantity).values()), list(pair.new.by_process(quantity).values())
+        base, new = list(pair.base.by_unit(quantity).values()), list(pair.new.by_unit(quantity).values())
         if not base or not new:
             return None
         if identical:  # the very same records, which differ in nothing

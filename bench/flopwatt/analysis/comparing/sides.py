@@ -6,7 +6,7 @@ A failed or incorrect row has no quantities here, and refused energy none of its
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -17,6 +17,8 @@ from flopwatt.runs.store import RunFile
 from flopwatt.runs.tidy import Row, record_row
 
 Quantity: TypeAlias = Literal["time_s", "power_w", "energy_j"]
+Unit: TypeAlias = tuple[str, int]
+"""What is sampled: a fresh process (run id, process), or a board (its id, 0)."""
 
 
 class Identity(NamedTuple):
@@ -61,7 +63,7 @@ class Sample(NamedTuple):
     """One record of a case. A quantity is None where it may not be used; energy_j is joules of one launch."""
 
     record: str
-    process: tuple[str, int]
+    process: Unit
     board_id: str | None
     gpu: str | None
     config: str | None
@@ -79,11 +81,15 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CaseSide:
-    """All that one side knows of a case: a sample a process, and where suites use it."""
+    """All that one side knows of a case: a sample a process, and where suites use it.
+
+    by_board: whether boards are what is sampled, and not the processes of one board.
+    """
 
     identity: Identity
     samples: tuple[Sample, ...]
     uses: tuple[Use, ...]
+    by_board: bool = False
 
     @property
     def timed(self) -> tuple[Sample, ...]:
@@ -129,21 +135,24 @@ class CaseSide:
             return self.samples[0].effort
         return " | ".join(sorted({sample.effort for sample in self.samples if sample.effort})) or None
 
-    def by_process(self, quantity: Quantity) -> dict[tuple[str, int], Interval]:
-        """The quantity as each process found it; a case repeated within one process is its mean there."""
+    def by_unit(self, quantity: Quantity) -> dict[Unit, Interval]:
+        """The quantity as each process found it, or each board; a case repeated within one is its mean there."""
         if len(self.samples) == 1:
             only: Interval | None = getattr(self.samples[0], quantity)
-            return {} if only is None else {self.samples[0].process: only}
-        found: dict[tuple[str, int], list[Interval]] = defaultdict(list)
+            return {} if only is None else {self._unit(self.samples[0]): only}
+        found: dict[Unit, list[Interval]] = defaultdict(list)
         for sample in self.samples:
             value: Interval | None = getattr(sample, quantity)
             if value is not None:
-                found[sample.process].append(value)
-        return {process: values[0] if len(values) == 1 else _mean(values) for process, values in found.items()}
+                found[self._unit(sample)].append(value)
+        return {unit: values[0] if len(values) == 1 else _mean(values) for unit, values in found.items()}
+
+    def _unit(self, sample: Sample) -> Unit:
+        return (sample.board_id or sample.process[0], 0) if self.by_board else sample.process
 
     def mean_time_s(self) -> float:
         """Seconds of a launch, for choosing the fastest; infinite where nothing was timed."""
-        times = [interval.value for interval in self.by_process("time_s").values()]
+        times = [interval.value for interval in self.by_unit("time_s").values()]
         return sum(times) / len(times) if times else float("inf")
 
 
@@ -166,12 +175,24 @@ class Side:
             for use in record.uses:
                 self._uses[identity].setdefault((use.suite, use.dtype, use.role, use.phase), use)
 
-    def cases(self) -> list[CaseSide]:
+    @property
+    def boards(self) -> int:
+        """How many boards are known to be among the samples."""
+        return len({sample.board_id for samples in self._samples.values() for sample in samples} - {None})
+
+    def cases(self, by_board: bool = False) -> list[CaseSide]:
         """The cases gathered so far."""
         return [
-            CaseSide(identity, _one_config(samples), tuple(self._uses.get(identity, {}).values()))
+            CaseSide(identity, _one_config(samples), tuple(self._uses.get(identity, {}).values()), by_board)
             for identity, samples in self._samples.items()
         ]
+
+
+def part_of(run: RunFile, on: Callable[[Segment], bool], which: Callable[[Record], bool]) -> RunFile | None:
+    """The run with only such records, of only such segments; None where none is left."""
+    inside = {segment.segment for segment in run.segments if on(segment)}
+    records = tuple(record for record in run.records if record.segment in inside and which(record))
+    return replace(run, records=records) if records else None
 
 
 def _read(run: RunFile, record: Record, segment: Segment | None) -> tuple[Identity, Sample]:

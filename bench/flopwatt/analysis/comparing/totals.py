@@ -1,7 +1,8 @@
 """What a whole suite takes on both sides: time, joules and watts over the cases that both measured.
 
 Sums over cases, each weighted by how often one step runs it. A process's own draw of the run-to-run spread may be
-common to all its cases, so that the process is the unit: totals are summed within each and scatter between them.
+common to all its cases, so that the process is the unit: totals are summed within each and scatter between them. Where
+a side holds several boards of a type, the board is the unit in the same way.
 """
 
 from __future__ import annotations
@@ -195,14 +196,14 @@ def _sides(weighted: Sequence[_Weighted], quantity: Quantity, spread_of: SpreadO
 def _side_total(
     sides: Sequence[CaseSide], counts: Sequence[int], quantity: Quantity, spread_of: SpreadOf
 ) -> _SideTotal:
-    """Sums of the processes that measured every case; of none, one sum whose errors are taken as all the same way."""
+    """Sums of the processes or boards that measured every case; of none, one whose errors all go the same way."""
     sides, counts = _distinct(sides, counts)
-    found = [side.by_process(quantity) for side in sides]
+    found = [side.by_unit(quantity) for side in sides]
     complete = set(found[0])
     for one in found:
         complete &= one.keys()
     if complete:
-        sums = [_sum([one[process] for one in found], counts) for process in sorted(complete)]
+        sums = [_sum([one[unit] for one in found], counts) for unit in sorted(complete)]
         return _SideTotal(sums, _largest(sides, quantity, spread_of))
     total = error = 0.0
     for side, one, count in zip(sides, found, counts, strict=True):

@@ -24,6 +24,9 @@ from flopwatt.text import printable
 MOST_CASES: Final = 200
 """Cases in the table; of more, those that changed most. csv and json hold all."""
 
+FILES_MOST: Final = 4
+"""Files of a side that are named one by one."""
+
 GAINS: Final = "± gains"
 UNITS: Final = {"time": "time", "tflops": "TFLOPS", "power": "W", "energy": "J of a launch", "tflops-per-w": "TFLOPS/W"}
 OTHERS: Final = {"time": "speedup", "power": "W", "tflops-per-w": "TFLOPS/W"}
@@ -65,13 +68,21 @@ def _side(name: str, runs: Sequence[RunFile]) -> Text:
         ]
         facts += [f"driver {environment.driver}"] if environment.driver else []
         facts += [f"limit {environment.power_limit_mw / 1000:.0f} W"] if environment.power_limit_mw else []
-        facts += [f"board {last.board_id}"] if last.board_id else []
+        boards = {segment.board_id for run in runs for segment in run.segments} - {None}
+        facts += [f"{len(boards)} boards"] if len(boards) > 1 else [f"board {last.board_id}"] if boards else []
         text.append(printable(", ".join(facts)), style="")
-    text.append(printable(f"  {', '.join(str(run.path) for run in runs)}"), style="dim")
+    text.append(printable(f"  {_named(runs)}"), style="dim")
     origins = sorted({run.header.origin for run in runs} - {"measured"})
     if origins:
         text.append(f"  {', '.join(origins)}", style="yellow")
     return text
+
+
+def _named(runs: Sequence[RunFile]) -> str:
+    """The files, or their folders where there are many."""
+    if len(runs) <= FILES_MOST:
+        return ", ".join(str(run.path) for run in runs)
+    return f"{len(runs):,} files in {', '.join(sorted({str(run.path.parent) for run in runs}))}"
 
 
 def _most_changed(result: RunComparison) -> Sequence[CaseComparison]:

@@ -76,6 +76,7 @@ def facts(result: RunComparison, fail_on: str) -> dict[str, Any]:
         "metric": result.options.metric,
         "threshold": result.options.threshold,
         "mixed": list(result.options.mixed),
+        "boards": result.boards,
         "notes": list(notes(result)),
         "conclusion": conclusion(result),
         "exit_code": result.exit_code(fail_on),

@@ -118,7 +118,9 @@ def notes(result: RunComparison) -> Iterator[str]:
         yield "each verdict is 95 % sure by itself, and of many some will be wrong: judge by the totals"
     sides = [side for case in result.cases for side in (case.base, case.new)]
     alone = sum(len(side.timed) == 1 for side in sides)
-    if alone:
+    if result.boards is not None:
+        yield from _boards(*result.boards)
+    elif alone:
         which = "" if alone == len(sides) else f" in {alone:,} of {len(sides):,} places"
         yield (
             f"one process alone{which}: its interval carries the run-to-run spread of the board's repeated cases, "
@@ -135,7 +137,8 @@ def notes(result: RunComparison) -> Iterator[str]:
     if gains and all(gain == 0 for gain in gains):
         yield "one board, one sensor: its gain cancels in every ratio"
     elif known := [gain for gain in gains if gain]:
-        yield f"two boards: the gains of their sensors add ±{share(max(known))} to ratios of watts, verdicts included"
+        boards = "two boards" if result.boards is None else "several boards"
+        yield f"{boards}: the gains of their sensors add ±{share(max(known))} to ratios of watts, verdicts included"
     if len(gains) < len(result.cases):
         yield f"{len(result.cases) - len(gains):,} of {len(result.cases):,} cases have no energy on both sides"
     for difference in result.differences:
@@ -145,6 +148,16 @@ def notes(result: RunComparison) -> Iterator[str]:
         )
         count, remedy = f"{difference.cases:,}", _remedy(difference.fields)
         yield f"{count} cases of one side differ from the other's in {named} alone{remedy}"
+
+
+def _boards(base: int, new: int) -> Iterator[str]:
+    """That boards were sampled, and what one alone carries."""
+    yield f"boards are the sample, {base} in BASE and {new} in NEW: every ± holds how much boards of a type differ"
+    if min(base, new) < 2:
+        yield (
+            "one board alone carries the other side's spread between boards, "
+            f"{share(RUN_TO_RUN)} where too few were compared"
+        )
 
 
 def _remedy(fields: tuple[str, ...]) -> str:

@@ -224,6 +224,7 @@ FLAGS: Final = {
     "over_25_ms": "one launch alone is longer than a burst's 25 ms",
     "not_captured": "the kernel could not be captured in a CUDA graph: launched one by one, gaps included",
     "shared": "measured beside another process on the GPU",
+    "paused": "the measuring process was stopped, or starved, for a moment under load: the interval shows it",
     "power_cap": "the power cap acted during a burst: not an upper bound",
 }
 

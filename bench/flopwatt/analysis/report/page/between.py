@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import geometric_mean, quantiles
 from typing import Final
 
 from flopwatt.analysis.comparing.comparison import CaseComparison, RunComparison, compare
-from flopwatt.analysis.comparing.sides import Identity
+from flopwatt.analysis.comparing.sides import Identity, part_of
 from flopwatt.analysis.report.page.boards import Board, BoardKey
 from flopwatt.analysis.report.page.content import Content, clean
 from flopwatt.analysis.report.page.figure import (
@@ -92,9 +92,7 @@ def _of(run: RunFile, key: BoardKey) -> RunFile | None:
     """The part of a run that was done on a board; None where there is none."""
     if run.header.origin != key.origin:
         return None
-    inside = {s.segment for s in run.segments if (s.environment.gpu, s.board_id) == key[1:]}
-    records = tuple(record for record in run.records if record.segment in inside)
-    return replace(run, records=records) if records else None
+    return part_of(run, lambda segment: (segment.environment.gpu, segment.board_id) == key[1:], lambda _: True)
 
 
 def groups(result: RunComparison) -> list[Group]:

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
+from flopwatt.analysis.calibrate.records import CalibrationFile
+from flopwatt.analysis.claims.claim import Answer
 from flopwatt.analysis.report.page import between, pairs, roofs, sections, tiles
+from flopwatt.analysis.report.page.calibrated import Calibrated, calibrated, calibration_section
+from flopwatt.analysis.report.page.claims import claims_section
 from flopwatt.analysis.report.page.content import Content
 from flopwatt.analysis.report.page.figure import CONFIG, INK, Figure
 from flopwatt.analysis.report.page.markup import Tag, embedded, join, tag
@@ -29,34 +33,60 @@ class Drawn:
     limits: list[Figure | str]
     two_ways: list[Figure | str]
     traces: list[Trace]
+    calibrated: list[Calibrated]
 
     @property
     def figures(self) -> list[Figure]:
         """Those that could be drawn, without the traces."""
-        return [one for one in (*self.against, *self.limits, *self.two_ways) if isinstance(one, Figure)]
+        residuals = [figure for one in self.calibrated for figure in one.figures]
+        every = (*self.against, *self.limits, *self.two_ways, *residuals)
+        return [one for one in every if isinstance(one, Figure)]
 
 
-def draw(content: Content) -> Drawn:
-    """The figures of a page's content."""
+def draw(content: Content, calibrations: Sequence[CalibrationFile] = ()) -> Drawn:
+    """The figures of a page's content, and of calibrations to be shown beside it."""
     compared = between.betweens(content)
-    against = list(between.figures(compared))
-    return Drawn(compared, against, list(roofs.figures(content)), list(pairs.figures(content)), traces(content))
+    return Drawn(
+        compared=compared,
+        against=list(between.figures(compared)),
+        limits=list(roofs.figures(content)),
+        two_ways=list(pairs.figures(content)),
+        traces=traces(content),
+        calibrated=calibrated(calibrations),
+    )
 
 
-def html(content: Content, drawn: Drawn, prices: tiles.Prices, library: str, made: str) -> str:
-    """The whole page. library: JavaScript that defines `vegaEmbed`; made: by what and when."""
+def html(
+    content: Content, drawn: Drawn, prices: tiles.Prices, library: str, made: str, claims: Sequence[Answer] = ()
+) -> str:
+    """The whole page. library: JavaScript that defines `vegaEmbed`; made: by what and when; claims: their answers."""
     parts = [
         sections.section("headline", "Headline", tiles.cards(content, prices)),
         sections.remark_list(content),
         sections.against(content, drawn.compared, drawn.against),
         sections.plots("limits", "Against the hardware's limits", drawn.limits),
         sections.plots("two-ways", "The same GEMM in two ways", drawn.two_ways),
+        calibration_section(drawn.calibrated),
         sections.trace_section(drawn.traces),
         sections.section("cases", "All cases", Tag(_template("table.html"))),
         sections.environment_section(content),
         sections.methods_section(content),
+        claims_section(claims),
     ]
-    body = [part for part in parts if part is not None]
+    return assembled(
+        title=_title(content),
+        banners=sections.banners(content),
+        body=[part for part in parts if part is not None],
+        data=_data(content, drawn),
+        library=library,
+        made=made,
+    )
+
+
+def assembled(
+    *, title: str, banners: Tag, body: Sequence[sections.Section], data: dict[str, Any], library: str, made: str
+) -> str:
+    """A page of sections. data: what its scripts read; library: JavaScript that defines `vegaEmbed`."""
     own = "\n".join(_template(name) for name in SCRIPTS)
     scripts = [_scoped(library), _scoped(own)]
     style = _template("page.css")
@@ -64,26 +94,28 @@ def html(content: Content, drawn: Drawn, prices: tiles.Prices, library: str, mad
         _template("page.html"),
         {
             "policy": Tag(_policy(scripts, style)),
-            "title": _title(content),
+            "title": title,
             "style": Tag(style),
-            "banners": sections.banners(content),
+            "banners": banners,
             "menu": tag("ul", *(tag("li", tag("a", one.title, href=f"#{one.name}")) for one in body)),
             "body": join(*(one.body for one in body)),
             "made": made,
-            "data": Tag(embedded(_data(content, drawn))),
+            "data": Tag(embedded(data)),
             "library": Tag(scripts[0]),
             "scripts": Tag(scripts[1]),
         },
     )
 
 
+def figure_data(figures: Sequence[Figure]) -> dict[str, Any]:
+    """What the scripts need to draw figures."""
+    return {"config": CONFIG, "light": INK, "figures": [{"name": one.name, "spec": one.spec} for one in figures]}
+
+
 def _data(content: Content, drawn: Drawn) -> dict[str, Any]:
-    return {
+    return figure_data(drawn.figures) | {
         "rows": len(content.cases),
         "columns": packed(content.cases),
-        "config": CONFIG,
-        "light": INK,
-        "figures": [{"name": one.name, "spec": one.spec} for one in drawn.figures],
         "traces": [
             {"stride": trace.stride, "figures": [{"name": one.name, "spec": one.spec} for one in trace.figures]}
             for trace in drawn.traces

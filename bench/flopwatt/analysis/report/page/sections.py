@@ -21,6 +21,9 @@ from flopwatt.analysis.report.quantities import DASH, significant
 OPEN_MOST: Final = 4
 """Remarks of one file that are seen without opening the list."""
 
+RATIOS: Final = {"tflops": "times as fast", "power": "times the watts", "tflops-per-w": "times the TFLOPS/W"}
+"""What a reader is told of one side over another, by metric."""
+
 TOTALS_MOST: Final = 6
 """Totals of suites with a card of their own."""
 
@@ -115,7 +118,7 @@ def _pair(content: Content, one: Between) -> Iterator[Tag]:
     else:
         # Tables of unknown regime hold a few of a suite's GEMMs: a total of those would pass for a step's.
         suites = [suite for suite in one.result.suites if suite.key.regime != "unknown"]
-        yield from (_suite(one.result, suite) for suite in suites[:TOTALS_MOST])
+        yield from (suite_card(one.result, suite) for suite in suites[:TOTALS_MOST])
         if len(suites) > TOTALS_MOST:
             yield tag("p", f"{len(suites) - TOTALS_MOST} more totals: flopwatt compare prints all.", class_="note")
         yield _group_table(one.result)
@@ -124,13 +127,10 @@ def _pair(content: Content, one: Between) -> Iterator[Tag]:
     yield from _nameplate(one)
 
 
-def _suite(result: RunComparison, suite: SuiteComparison) -> Tag:
+def suite_card(result: RunComparison, suite: SuiteComparison) -> Tag:
+    """The ratios of a suite's totals."""
     facts = []
-    for metric, title in (
-        ("tflops", "times as fast"),
-        ("power", "times the watts"),
-        ("tflops-per-w", "times the TFLOPS/W"),
-    ):
+    for metric, title in RATIOS.items():
         found = result.judged(suite, metric)
         if found is None:
             facts.append(

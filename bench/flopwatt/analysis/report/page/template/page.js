@@ -5,7 +5,7 @@ const plotter = figurePlotter(DATA);
 const main = document.getElementById("content");
 const pause = () => new Promise((done) => setTimeout(done));
 
-caseTable(DATA.columns, DATA.rows);
+if (document.getElementById("table")) caseTable(DATA.columns, DATA.rows);
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const theme = document.getElementById("theme");
@@ -43,7 +43,7 @@ async function drawTrace() {
 traceChoice?.addEventListener("change", drawTrace);
 
 const copy = document.getElementById("copy-methods");
-copy.addEventListener("click", async () => {
+copy?.addEventListener("click", async () => {
   const text = document.getElementById("methods-text");
   const status = document.getElementById("copied");
   try {
