@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -21,7 +22,8 @@ from flopwatt.measurement.simulation.loading import shipped
 from flopwatt.runs import account
 from flopwatt_process import flopwatt, start
 
-pytest.importorskip("ray", reason="needs the `fleet` extra")
+# Not by importing it: Ray reads its token at import, and other tests of this process have one of their own.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs the `fleet` extra")
 
 ONE = ("--shape", "4096x4096x4096", "--processes", "1")
 ODD = """

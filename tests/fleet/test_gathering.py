@@ -189,6 +189,18 @@ def test_resuming_measures_what_each_board_lacks_wherever_it_now_is(tmp_path: Pa
     assert len(read(tmp_path / str(fates[0].file)).segments) == 2, "nothing was left: no third segment"
 
 
+def test_a_run_stopped_before_a_files_first_segment_goes_on_in_that_file(tmp_path: Path) -> None:
+    def silent(order: Order, common: Common, start: int) -> Iterator[Any]:
+        yield greeting(order, common)
+        yield Lost("its node died", gone=True)
+
+    gather(FakeCluster(silent), new_folder(tmp_path, SLOTS), SLOTS)
+    assert all(not read(path).segments for path in tmp_path.glob("*.jsonl"))
+    fates = gather(FakeCluster(well), Folder.reopen(tmp_path), SLOTS)
+    assert [(fate.became, fate.measured) for fate in fates] == [("done", 2)] * 4
+    assert len(list(tmp_path.glob("*.jsonl"))) == 4
+
+
 def test_boards_that_a_resumed_run_does_not_meet_keep_their_fate(tmp_path: Path) -> None:
     def half(order: Order, common: Common, start: int) -> Iterator[Any]:
         return well(order, common, start, lost_after=0 if order.node else None)

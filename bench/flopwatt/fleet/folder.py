@@ -72,21 +72,24 @@ class Folder:
 
     def open(self, greeting: Greeting, slot: Slot) -> RunWriter:
         """The file of the board that greeted: the one it has, to go on with, or a new one. Raises RunFileError."""
-        path = self._files.get(greeting.key)
-        if path is not None:
-            writer, before, _ = RunWriter.resume(path)
-            try:
-                self._continue(writer, before, greeting)
-            except BaseException:
-                writer.close()
-                raise
-            return writer
-        hello, policy = greeting.hello, self.account.policy
-        plan = next(plan for plan in self.account.plans if plan.dtype == greeting.dtype)
+        path = self._files.setdefault(greeting.key, self._named(greeting, slot))
+        if not path.exists():
+            policy = self.account.policy
+            plan = next(plan for plan in self.account.plans if plan.dtype == greeting.dtype)
+            return RunWriter.create(path, header(greeting.hello, plan.plan(policy), policy))
+        # A run stopped before its first segment has a file that names no board, but the board names the file.
+        writer, before, _ = RunWriter.resume(path)
+        try:
+            self._continue(writer, before, greeting)
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _named(self, greeting: Greeting, slot: Slot) -> Path:
+        hello = greeting.hello
         words = [*device_words(hello), f"node{slot.node:03d}", f"gpu{slot.gpu}", hello.board_id or ""]
-        path = self.path / f"{slug([word for word in words if word])}.jsonl"
-        self._files[greeting.key] = path
-        return RunWriter.create(path, header(hello, plan.plan(policy), policy))
+        return self.path / f"{slug([word for word in words if word])}.jsonl"
 
     def file(self, key: str) -> str | None:
         """The name of a board's file; None where it has none."""
