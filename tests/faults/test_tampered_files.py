@@ -199,19 +199,18 @@ def test_what_was_not_altered_passes(good: Path, imported: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ALTERED)
 def test_an_altered_run_is_named(good: Path, tmp_path: Path, name: str) -> None:
-    alter, code, expected = ALTERED[name]
-    lines = lines_of(good)
-    alter(lines)
-    found, said = checked(tmp_path / "run.jsonl", lines)
-    assert (found, expected in said) == (code, True), said
+    assert_named(good, tmp_path, *ALTERED[name])
 
 
 @pytest.mark.parametrize("name", IMPORTED)
 def test_an_altered_import_is_named(imported: Path, tmp_path: Path, name: str) -> None:
-    alter, code, expected = IMPORTED[name]
-    lines = lines_of(imported)
+    assert_named(imported, tmp_path, *IMPORTED[name])
+
+
+def assert_named(sound: Path, folder: Path, alter: Callable[[Lines], None], code: int, expected: str) -> None:
+    lines = lines_of(sound)
     alter(lines)
-    found, said = checked(tmp_path / "run.jsonl", lines)
+    found, said = checked(folder / "run.jsonl", lines)
     assert (found, expected in said) == (code, True), said
 
 
