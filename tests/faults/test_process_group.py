@@ -14,9 +14,13 @@ import pytest
 
 from flopwatt.errors import SuiteError
 from flopwatt.measurement import worker_client
-from flopwatt.measurement.messages import RigSpec
+from flopwatt.measurement.messages import Hello, RigSpec
+from flopwatt.measurement.runner import Run
 from flopwatt.measurement.worker_client import Worker, WorkerDied, signal_name
+from flopwatt.runs.plan import Choices, build
+from flopwatt.runs.records import End, Event, Policy, Record
 from flopwatt.runs.store import read
+from flopwatt.runs.suites import suite_from_shapes
 from flopwatt_process import flopwatt, sources, start
 from runs import LONG, WORDS, children, resume, wait_for_records
 
@@ -71,6 +75,31 @@ def test_a_machine_on_which_no_file_can_be_made_still_measures(monkeypatch: pyte
     os.kill(worker.pid, signal.SIGSEGV)
     with pytest.raises(WorkerDied, match="killed by SIGSEGV"):
         worker.read_idle()
+
+
+@pytest.mark.parametrize(("deaths", "measured"), [(1, True), (2, False)])
+def test_a_worker_killed_while_it_starts_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch, deaths: int, measured: bool
+) -> None:
+    """A system out of memory takes the process of the moment: the plan's rest does not hang on which that was."""
+    spec = RigSpec(scenario="h100")
+    plan = build([suite_from_shapes(("2048x2048x2048",))], Choices(backends=("torch",), effort="fast", processes=2))
+    run = Run(Worker(spec), spec, Policy())
+    greet, left = Worker._greet, [None] * deaths
+
+    def killed(worker: Worker) -> Hello:
+        if left:
+            left.pop()
+            os.kill(worker.pid, signal.SIGKILL)
+        return greet(worker)
+
+    monkeypatch.setattr(Worker, "_greet", killed)
+    found = list(run.steps(plan.cases[1:]))
+    run.close()
+    said = [step.message for step in found if isinstance(step, Event) and step.what == "worker"]
+    assert "started again: the measuring process did not start (killed by SIGKILL)" in said[0]
+    assert [step.status for step in found if isinstance(step, Record)] == (["ok"] if measured else [])
+    assert [step.reason for step in found if isinstance(step, End)] == ["done" if measured else "failed"]
 
 
 def test_every_signal_has_a_name() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -15,7 +15,7 @@ from flopwatt.errors import DeviceError, FlopwattError
 from flopwatt.measurement.case import Outcome
 from flopwatt.measurement.messages import Broken, Hello, RigSpec
 from flopwatt.measurement.remarks import idle_remark, remarks
-from flopwatt.measurement.worker_client import Worker, WorkerDied
+from flopwatt.measurement.worker_client import Worker, WorkerDied, WorkerKilled
 from flopwatt.runs.effort import START_S, estimate_s, soak_s
 from flopwatt.runs.records import End, EndReason, Event, Planned, Policy, Record, Segment
 from flopwatt.text import anonymous
@@ -143,7 +143,7 @@ class Run:
     def _one(self, planned: Planned) -> Iterator[Step]:
         """The record of one case, measured again where what stopped it was none of its doing, with events around it."""
         for tries in range(TRIES, 0, -1):
-            worker = self._worker_for(planned)
+            worker = yield from self._worker_for(planned)
             fresh, started = not worker.used, now()
             outcome, replaced = self._measured(planned, worker)
             # A fresh process has all the memory there is: another will have no more.
@@ -190,14 +190,24 @@ class Run:
         """Whether the last case ended just now: a run that was stopped in between, or put to sleep, has cooled."""
         return self._hello.origin == "simulated" or _uptime_ns() - self._answered_ns < COOLS_NS
 
-    def _worker_for(self, planned: Planned) -> Worker:
-        """The worker at hand, or a new one where it died or the plan asks for a fresh process. Raises FlopwattError."""
+    def _worker_for(self, planned: Planned) -> Generator[Step, None, Worker]:
+        """The worker at hand, or a new one where it died or the plan asks for a fresh process. Raises FlopwattError.
+
+        A start that a signal ended is tried again: what kills one process need not meet the next, and the rest of the
+        plan depends on it.
+        """
         if planned.process != self._process:
             self.close()
             self._process = planned.process
         if self._worker is None:
             self._soaked = False
-            worker = Worker(msgspec.structs.replace(self._spec, process=self._process, idle=False))
+            spec = msgspec.structs.replace(self._spec, process=self._process, idle=False)
+            try:
+                worker = Worker(spec)
+            except WorkerKilled as death:
+                message = anonymous(f"started again: {death}")
+                yield Event(at=now(), what="worker", message=message, case_id=planned.case_id)
+                worker = Worker(spec)
             if (gone := _other_device(self._hello, worker.hello)) is not None:
                 worker.kill()
                 raise DeviceError(gone)

@@ -53,6 +53,10 @@ class WorkerDied(Exception):
     """The worker ended without an answer; the message says how."""
 
 
+class WorkerKilled(WorkerError):
+    """A signal ended the worker while it started."""
+
+
 class Worker:
     """A measuring process and the channel to it. Starting one raises the FlopwattError that it refused with.
 
@@ -158,9 +162,9 @@ class Worker:
                 f"the measuring process answered nonsense ({shortened(str(error))}): start again"
             ) from None
         except EOFError:
-            raise WorkerError(
-                f"the measuring process did not start ({self._obituary()}): see `flopwatt doctor`"
-            ) from None
+            how = self._obituary()
+            died = WorkerKilled if (self._process.returncode or 0) < 0 else WorkerError
+            raise died(f"the measuring process did not start ({how}): see `flopwatt doctor`") from None
         if isinstance(reply, Refusal):
             kind = getattr(errors, reply.kind, FlopwattError)
             raise kind(reply.message)
