@@ -38,6 +38,9 @@ from flopwatt.analysis.calibrate.residual import Prior, lender
 
 MAIN = ("A100", "H100", "H200", "B200")
 SPLIT_OF = (*MAIN, "GB200")
+SIBLINGS = {"H100": "H200", "H200": "H100", "B200": "GB200"}
+"""GPUs with the same tensor cores, and another memory or host."""
+
 LARGE_FLOP = 16e9
 HEAD = f"{'':32s} {'MAPE %':>7s} {'≥16 GF':>7s} {'p90':>6s} {'cover':>6s} {'≥16 GF':>7s}"
 
@@ -72,11 +75,13 @@ def main() -> None:
         if "whole" in settings:
             noise = tables.scatter(known, known.time_s)
             block(
-                f"{gpu}, whole table: {len(known)} points; M = 2 to 15 scatter by {noise:.1f} %",
+                f"{gpu}, whole table: {len(known)} points; alike M scatter by {noise:.1f} %",
                 fits[gpu],
                 known,
                 unseen,
             )
+            if (sibling := found.get(SIBLINGS.get(gpu, ""))) is not None:
+                told(gpu, known, unseen, sibling)
         if "sparse" in settings:
             for count in (200, 1000):
                 few = tables.bought(known, count)
@@ -103,6 +108,17 @@ def fit(gpu: str, points: Points, priors: Sequence[Prior] = (), dtype: str = "bf
 def others(gpu: str, fits: dict[str, Fitted]) -> list[Prior]:
     """What every other GPU's calibration lends."""
     return [lender(name, one) for name, one in fits.items() if name != gpu]
+
+
+def told(gpu: str, known: Points, unseen: Points, sibling: Points) -> None:
+    """How far off trees are that know the sibling's measured time of every shape asked."""
+    theirs = [tables.matched(sibling, points.shapes) for points in (known, unseen)]
+    both = [np.isfinite(seconds) for seconds in theirs]
+    known, unseen = known.take(both[0]), unseen.take(both[1])
+    sibling_s = [seconds[rows] for seconds, rows in zip(theirs, both, strict=True)]
+    predicted = representations.told(known, unseen.shapes, tables.chip(gpu, "bf16"), *sibling_s)
+    name = f"(told the {SIBLINGS[gpu]}'s times)"
+    line(name, predicted, unseen.time_s, unseen.shapes.flop >= LARGE_FLOP)
 
 
 def beyond(gpu: str, known: Points, unseen: Points) -> None:
@@ -133,7 +149,7 @@ def power(path: Path, inner: bool) -> None:
     assert found.power_w is not None
     long = unseen.time_s >= 100e-6
     noise = tables.scatter(known, known.power_w)
-    print(f"{gpu}, power and energy: {len(unseen)} unseen shapes; watts of M = 2 to 15 scatter by {noise:.1f} %")
+    print(f"{gpu}, power and energy: {len(unseen)} unseen shapes; watts of alike M scatter by {noise:.1f} %")
     print("  second columns: kernels of 100 µs or more")
     for name, value in (("power", unseen.power_w), ("energy", unseen.power_w * unseen.time_s)):
         column = "power_w" if name == "power" else "energy_j"

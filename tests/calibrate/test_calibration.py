@@ -123,7 +123,7 @@ def test_runs_become_a_file_and_back(tmp_path, unseen):
     assert (predict(again, shapes).time_s == predict(Calibration(file), shapes).time_s).all()
     assert (file.gpu, file.kind, file.unvalidated) == ("Made-up 100", "kernel", False)
     assert file.fitted[0].points == file.fitted[0].power_points == len(set(file.fitted[0].shapes))
-    assert path.stat().st_size < 2e6
+    assert path.stat().st_size < 3e6
 
 
 def test_a_fit_worse_than_a_roofline_is_refused(tmp_path):

@@ -50,7 +50,8 @@ def test_measured_watts_and_unknown_limits_are_left_alone(fitted):
 
 def test_times_without_watts_get_the_law_beside_the_priors_of_their_times(fitted):
     replace = msgspec.structs.replace
-    residual = replace(fitted.time.residual, transfers=(lender("sibling", fitted).transfer,))
+    lent = (lender("sibling", fitted).transfer,)
+    residual = replace(fitted.time.residual, transfers=lent, process=None, process_share=0.0)
     one = replace(fitted, power=None, energy_interval=None, time=replace(fitted.time, residual=residual))
     lawful = with_watts(one)
     assert 100 <= wrapped(lawful).predict(64, 64, 64).power_w[0] < 130

@@ -133,8 +133,11 @@ def calibrations() -> list[bytes]:
 
     lent = Transfer(gpu="NVIDIA A100-SXM4-80GB", chip=plain.chip, core=plain.core, trees=Forest(), weight=0.5)
     interval = msgspec.structs.replace(plain.time.interval, spread=tree)
-    time = Residual(constant=0.01, transfers=(lent,), trees=tree, process=process(SMOOTH_FEATURES), process_share=0.5)
-    power = Residual(trees=tree, process=process(SMOOTH_FEATURES + POWER_SMOOTH_COLUMNS), process_share=0.2)
+    time = Residual(
+        constant=0.01, transfers=(lent,), trees=tree, process=process(SMOOTH_FEATURES + 1), process_share=0.5
+    )
+    columns = SMOOTH_FEATURES + 1 + POWER_SMOOTH_COLUMNS
+    power = Residual(trees=tree, process=process(columns), process_share=0.2)
     full = msgspec.structs.replace(
         plain, time=Quantity(residual=time, interval=interval), power=Quantity(residual=power, interval=interval),
         energy_interval=interval, idle_w=70.0, limit_w=700.0, points=2, left_out={"failed": 1},

@@ -60,7 +60,7 @@ def boosted_trees(known: Points, asked: Shapes, chip: Chip) -> Array:
 
 def waves(shapes: Shapes, chip: Chip) -> Array:
     """Sizes, tiles and waves, with the roofline where a calibration has its core."""
-    return features.matrix(shapes, features.roofline(shapes, chip), chip, np.zeros(len(shapes)))
+    return features.sizes(shapes, features.roofline(shapes, chip), chip, np.zeros(len(shapes)))
 
 
 def learned(x: Array, y: Array, asked: Array) -> Array:
@@ -78,6 +78,17 @@ def gaussian_process(known: Points, asked: Shapes, chip: Chip) -> Array:
     """A process over log sizes, of the logarithm of time over the roofline; at most 1,000 of the points."""
     process = smooth.learn(_logs(known.shapes), np.log(known.time_s / features.roofline(known.shapes, chip)))
     return np.asarray(features.roofline(asked, chip) * np.exp(process.evaluate(_logs(asked))))
+
+
+def told(known: Points, asked: Shapes, chip: Chip, known_sibling: Array, asked_sibling: Array) -> Array:
+    """Boosted trees that are told what another GPU's table holds of the very shapes asked: no rival, but a measure of
+    what a table has of its own, which no prediction from other shapes can hold. *_sibling: seconds.
+    """
+    x, asked_x = (
+        np.column_stack([waves(shapes, chip), np.log(seconds / features.roofline(shapes, chip))])
+        for shapes, seconds in ((known.shapes, known_sibling), (asked, asked_sibling))
+    )
+    return np.asarray(asked_sibling * np.exp(learned(x, np.log(known.time_s / known_sibling), asked_x)))
 
 
 ALL: Final[Mapping[str, Callable[[Points, Shapes, Chip], Array]]] = {

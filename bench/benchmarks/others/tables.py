@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flopwatt.analysis.calibrate.chip import Chip, chip_of
-from flopwatt.analysis.calibrate.core import Array
+from flopwatt.analysis.calibrate.core import Array, Shapes
 from flopwatt.analysis.calibrate.points import Points, make_shapes
 from flopwatt.runs import gpus
 from flopwatt.runs.suites.calibration import farthest_first
@@ -84,18 +84,26 @@ def among(points: Points, pairs: set[tuple[float, float]]) -> Array:
 
 
 def scatter(points: Points, value: Array) -> float:
-    """Mean absolute error, in percent, that no smooth law escapes: of M = 2 to 15 at one (N, K), which cost the same.
+    """Mean absolute error, in percent, that no law escapes: of neighbouring M at one (N, K) which cost the same.
 
-    From second differences over neighbouring M, of those sites that have all fourteen; NaN where none has.
+    Of those of 2 to 15 that four does not divide, at sites that have them all; NaN where none has. Multiples of four
+    are read by other kernels, and in tables made row by row after GEMMs of another format.
     """
-    rows = np.flatnonzero((points.shapes.m >= 2) & (points.shapes.m <= 15))
+    wanted = np.array([2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15])
+    rows = np.flatnonzero(np.isin(points.shapes.m, wanted))
     order = rows[np.lexsort((points.shapes.m[rows], points.shapes.k[rows], points.shapes.n[rows]))]
     sites = points.sites[order]
-    whole = np.isin(sites, np.flatnonzero(np.bincount(sites) == 14))
+    whole = np.isin(sites, np.flatnonzero(np.bincount(sites) == len(wanted)))
     if not whole.any():
         return float("nan")
-    logs = np.log(value[order][whole]).reshape(-1, 14)
-    return float(np.abs(np.diff(logs, 2, axis=1)).mean() / np.sqrt(6) * 100)
+    steps = np.diff(np.log(value[order][whole]).reshape(-1, len(wanted)), axis=1)[:, np.diff(wanted) == 1]
+    return float(np.abs(steps).mean() / np.sqrt(2) * 100)
+
+
+def matched(points: Points, asked: Shapes) -> Array:
+    """Seconds that these points hold of the asked shapes; NaN where they lack one."""
+    held = dict(zip(_sizes(points.shapes), points.time_s.tolist(), strict=True))
+    return np.array([held.get(size, np.nan) for size in _sizes(asked)])
 
 
 def bought(points: Points, count: int) -> Points:
@@ -106,3 +114,7 @@ def bought(points: Points, count: int) -> Points:
 
 def _pairs(points: Points) -> list[tuple[float, float]]:
     return list(zip(points.shapes.n.tolist(), points.shapes.k.tolist(), strict=True))
+
+
+def _sizes(shapes: Shapes) -> list[tuple[float, float, float]]:
+    return list(zip(shapes.m.tolist(), shapes.n.tolist(), shapes.k.tolist(), strict=True))

@@ -1,14 +1,15 @@
-"""The physical core of a prediction: launch, tiles in waves over the SMs, tensor cores, L2 and DRAM, 22 numbers.
+"""The physical core of a prediction: launch, tiles in waves over the SMs, tensor cores, L2, DRAM and the power limit.
 
 A GEMM is cut into tiles of the output, maybe split along K too. Tiles run in waves over the SMs, each wave as long as
-its tile takes; the cut with the least time wins, softly, as a library's choice of kernel does. To a wave's compute
-time the traffic through L2 and from DRAM is joined by a smooth maximum. What this leaves is for the learned residual.
+its tile takes to compute and to be written; the cut with the least time wins, softly, as a library's choice of kernel
+does. To a wave's time the traffic through L2 and from DRAM is joined by a smooth maximum. A GEMM that keeps the tensor
+cores busy for long meets the power limit, and runs at a lower clock. What this leaves is for the learned residual.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,18 +32,45 @@ STRAY_MOST: Final = 4.0
 """How far a fitted logarithm may lie from where its fit starts."""
 
 PARAMETERS: Final = (
-    "launch_s", "peak_fraction", "dram_fraction", "l2_ratio", "wave_s", "split_s", "reduce_s", "reduce_traffic",
-    "small_tile", "sharpness", "choice", "ragged", "wear", *(f"speed_{bm}x{bn}" for bm, bn in TILES),
+    "launch_s", "peak_fraction", "dram_fraction", "l2_ratio", "wave_s", "epilogue", "split_s", "reduce_s",
+    "reduce_traffic", "small_tile", "sharpness", "choice", "ragged", "wear", "throttle", "throttle_s",
+    *(f"speed_{bm}x{bn}" for bm, bn in TILES),
 )  # fmt: skip
 START: Final = np.log(
-    np.array([2e-6, 0.72, 0.8, 8.0, 6e-7, 3e-7, 1.5e-6, 1.0, 0.02, 2.5, 15.0, 0.05, 0.5, *[1.0] * len(TILES)])
+    np.array(
+        [
+            2e-6,
+            0.72,
+            0.8,
+            8.0,
+            4e-7,
+            3.0,
+            3e-7,
+            1.5e-6,
+            1.0,
+            0.02,
+            2.5,
+            15.0,
+            0.05,
+            0.5,
+            0.03,
+            1e-3,
+            *[1.0] * len(TILES),
+        ]
+    )
 )
-_PRIOR_SD: Final = np.array([0.7, 0.25, 0.3, 0.7, 0.8, 1.0, 0.7, 1.0, 1.0, 0.5, 0.7, 1.0, 0.8, *[0.15] * len(TILES)])
+_PRIOR_SD: Final = np.array(
+    [0.7, 0.25, 0.3, 0.7, 0.8, 0.7, 1.0, 0.7, 1.0, 1.0, 0.5, 0.7, 1.0, 0.8, 1.5, 1.5, *[0.15] * len(TILES)]
+)
 """Logarithms of where a fit starts, and how far it may stray: round numbers among what tables of A100 to B200 give.
 
 A chip with a spec sheet alone is predicted by them."""
 
+VIEW: Final = 9
+"""Columns of a View."""
+
 _PLAIN: Final = len(PARAMETERS) - len(TILES)
+_LAUNCH: Final = PARAMETERS.index("launch_s")
 _PARTIAL_BYTES: Final = 4.0
 """Bytes of one element of a partial sum, which a split along K writes and reads again."""
 
@@ -77,36 +105,88 @@ class Shapes:
         return Shapes(self.m[rows], self.n[rows], self.k[rows], self.batch[rows], self.in_bytes, self.out_bytes)
 
 
+class View(NamedTuple):
+    """What the core says of GEMMs: seconds [rows], and how it comes to them, columns [rows, VIEW].
+
+    Of the winning cut: compute, L2 and DRAM time, waves, how full its waves are and which cut it is; how far behind it
+    the next and the fourth best are, and the launch before it. Times and waves are logarithms.
+    """
+
+    seconds: Array
+    columns: Array
+
+
+class _Cuts(NamedTuple):
+    """Every way to cut every GEMM [cuts, rows]: seconds, those of compute and of L2 alone, and waves over the SMs.
+
+    dram_s: seconds that A, B and C take from DRAM [rows].
+    """
+
+    seconds: Array
+    compute_s: Array
+    l2_s: Array
+    waves: Array
+    dram_s: Array
+
+
 def core_time(parameters: Array, shapes: Shapes, chip: Chip) -> Array:
     """Seconds of each GEMM. parameters: logarithms, in the order of PARAMETERS."""
-    launch, fraction, dram, l2, wave, split, reduce, again, small, sharp, choice, ragged, wear = np.exp(
-        parameters[:_PLAIN]
-    )
-    sharp, choice, wear = min(sharp, 10.0), min(choice, 100.0), min(wear, 1.0)
-    rate = chip.flop_per_s / chip.sm_count * min(fraction, 1.0)
-    bytes_per_s = chip.bytes_per_s * dram
+    return _whole(parameters, shapes, chip, _cut(parameters, shapes, chip).seconds)
+
+
+def core_view(parameters: Array, shapes: Shapes, chip: Chip) -> View:
+    """The same, with how the core comes to it."""
+    cuts = _cut(parameters, shapes, chip)
+    best = cuts.seconds.argmin(axis=0)
+    won = best, np.arange(len(shapes))
+    waves = cuts.waves[won]
+    ranked = np.partition(cuts.seconds, (0, 1, 3), axis=0)
+    columns = [
+        np.log(cuts.compute_s[won]), np.log(cuts.l2_s[won]), np.log(cuts.dram_s),
+        np.log(waves), waves / np.ceil(waves), best.astype(float),
+        np.log(ranked[1] / ranked[0]), np.log(ranked[3] / ranked[0]), parameters[_LAUNCH] - np.log(ranked[0]),
+    ]  # fmt: skip
+    return View(_whole(parameters, shapes, chip, cuts.seconds), np.stack(columns, axis=1))
+
+
+def _cut(parameters: Array, shapes: Shapes, chip: Chip) -> _Cuts:
+    value = dict(zip(PARAMETERS, np.exp(parameters), strict=True))
+    sharp, wear = min(value["sharpness"], 10.0), min(value["wear"], 1.0)
+    rate = chip.flop_per_s / chip.sm_count * min(value["peak_fraction"], 1.0)
+    bytes_per_s = chip.bytes_per_s * value["dram_fraction"]
+    l2_bytes_per_s = bytes_per_s * value["l2_ratio"]
     dram_s = shapes.bytes / bytes_per_s
-    partial_s = again * _PARTIAL_BYTES * shapes.batch * shapes.m * shapes.n / (bytes_per_s * l2)
+    partial_s = value["reduce_traffic"] * _PARTIAL_BYTES * shapes.batch * shapes.m * shapes.n / l2_bytes_per_s
     steps = np.ceil(shapes.k / STEP_K) * STEP_K
     cuts = []
-    for (bm, bn), speed in zip(TILES, np.exp(parameters[_PLAIN:]), strict=True):
+    for bm, bn in TILES:
         tiles = np.ceil(shapes.m / bm) * np.ceil(shapes.n / bn) * shapes.batch
-        step_s = 2.0 * bm * bn * (1 + small * np.sqrt(128.0 * 128.0 / (bm * bn))) / (rate * speed)
-        traffic = tiles * (bm + bn) * steps * shapes.in_bytes / (bytes_per_s * l2)
+        perimeter = 1 + value["small_tile"] * np.sqrt(128.0 * 128.0 / (bm * bn))
+        step_s = 2.0 * bm * bn * perimeter / (rate * value[f"speed_{bm}x{bn}"])
+        written_s = value["epilogue"] * bm * bn * shapes.out_bytes * chip.sm_count / l2_bytes_per_s
+        l2_s = tiles * (bm + bn) * steps * shapes.in_bytes / l2_bytes_per_s
         for parts in SPLITS if bm * bn <= SPLIT_TILE_MOST else (1,):
             per_sm = tiles * parts / chip.sm_count
             # Waves as whole numbers, a little worn: persistent kernels and two tiles an SM blur the steps.
             waves = np.ceil(per_sm) * (1 - wear) + wear * np.maximum(per_sm, 1.0)
-            compute = waves * (step_s * steps / parts + wave)
-            if parts == 1:
-                cuts.append(_joined(compute, traffic, dram_s, sharp))
-                continue
-            whole = _joined(compute, traffic, dram_s + parts * partial_s, sharp)
-            cuts.append(whole + reduce + split * np.log2(parts))
-    best = np.minimum.reduce(cuts)
-    crowd = np.sum([(cut / best) ** -choice for cut in cuts], axis=0)
-    ragged_rows = 1 + 0.1 * ragged * (np.mod(shapes.m, 8) > 0)
-    return np.asarray(launch + best * crowd ** (-1 / choice) * ragged_rows)
+            compute_s = waves * (step_s * steps / parts + value["wave_s"] + written_s)
+            joined = _joined(compute_s, l2_s, dram_s + (parts * partial_s if parts > 1 else 0.0), sharp)
+            apart = value["reduce_s"] + value["split_s"] * np.log2(parts) if parts > 1 else 0.0
+            cuts.append((joined + apart, compute_s, l2_s, per_sm))
+    seconds, computing, through_l2, waved = (np.stack(column) for column in zip(*cuts, strict=True))
+    return _Cuts(seconds, computing, through_l2, waved, dram_s)
+
+
+def _whole(parameters: Array, shapes: Shapes, chip: Chip, cuts: Array) -> Array:
+    """Seconds from those of all cuts: the best of them, softly, slowed by ragged rows and the power limit."""
+    value = dict(zip(PARAMETERS[:_PLAIN], np.exp(parameters[:_PLAIN]), strict=True))
+    best = cuts.min(axis=0)
+    choice = min(value["choice"], 100.0)
+    crowd = ((cuts / best) ** -choice).sum(axis=0)
+    alone = best * crowd ** (-1 / choice) * (1 + 0.1 * value["ragged"] * (np.mod(shapes.m, 8) > 0))
+    busy = shapes.flop / alone / chip.flop_per_s
+    throttled = 1 + value["throttle"] * busy * alone / (alone + value["throttle_s"])
+    return np.asarray(value["launch_s"] + alone * throttled)
 
 
 def _joined(compute: Array, traffic: Array, dram_s: Array, sharp: float) -> Array:

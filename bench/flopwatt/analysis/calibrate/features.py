@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from flopwatt.analysis.calibrate.chip import Chip
-from flopwatt.analysis.calibrate.core import Array, Shapes
+from flopwatt.analysis.calibrate.core import VIEW, Array, Shapes, View
 
 _TILES: Final = (
     (64, 64), (64, 128), (128, 64), (128, 128), (64, 256), (128, 192), (192, 128), (128, 256), (256, 128), (256, 256),
@@ -15,14 +15,23 @@ _TILES: Final = (
 _ROWS: Final = (64, 128, 256)
 _ALIGNMENT_MOST: Final = 10.0
 
-FEATURES: Final = 14 + 4 * len(_TILES) + 3 + len(_ROWS)
+FEATURES: Final = 14 + 4 * len(_TILES) + 3 + len(_ROWS) + VIEW
 """Columns of `matrix`."""
 
-SMOOTH_FEATURES: Final = 5
+_SMOOTH_VIEW: Final = (0, 1, 2, 3, 4, 6, 8)
+"""Columns of the core's view that are continuous, or nearly."""
+
+SMOOTH_FEATURES: Final = 5 + len(_SMOOTH_VIEW)
+"""Columns of `smooth`."""
 
 
-def matrix(shapes: Shapes, core_s: Array, chip: Chip, layout: Array) -> Array:
-    """[rows, FEATURES] for the trees. core_s: the core's seconds. layout: 0 for nt, 1 for nn, 2 for tn."""
+def matrix(shapes: Shapes, view: View, chip: Chip, layout: Array) -> Array:
+    """[rows, FEATURES] for the trees. view: the core's. layout: 0 for nt, 1 for nn, 2 for tn."""
+    return np.concatenate([sizes(shapes, view.seconds, chip, layout), view.columns], axis=1)
+
+
+def sizes(shapes: Shapes, core_s: Array, chip: Chip, layout: Array) -> Array:
+    """[rows, FEATURES - VIEW]: sizes, tiles, waves and alignment, and these seconds beside the roofline's."""
     m, n, k, batch = shapes.m, shapes.n, shapes.k, shapes.batch
     roof = roofline(shapes, chip)
     columns = [
@@ -45,10 +54,11 @@ def matrix(shapes: Shapes, core_s: Array, chip: Chip, layout: Array) -> Array:
     return np.stack(columns, axis=1)
 
 
-def smooth(shapes: Shapes, core_s: Array, chip: Chip) -> Array:
-    """[rows, SMOOTH_FEATURES] for the Gaussian process: log sizes, and the core's distance from the roofline."""
+def smooth(shapes: Shapes, view: View, chip: Chip) -> Array:
+    """[rows, SMOOTH_FEATURES] for the Gaussian process: log sizes, the core's distance from the roofline, its view."""
     m, n, k, batch = (np.log2(size) for size in (shapes.m, shapes.n, shapes.k, shapes.batch))
-    return np.stack([m, n, k, batch, np.log2(core_s / roofline(shapes, chip))], axis=1)
+    off = np.log2(view.seconds / roofline(shapes, chip))
+    return np.concatenate([np.stack([m, n, k, batch, off], axis=1), view.columns[:, _SMOOTH_VIEW]], axis=1)
 
 
 def roofline(shapes: Shapes, chip: Chip) -> Array:

@@ -92,21 +92,22 @@ def _problem(file: CalibrationFile) -> str | None:
 
 def _fitted_problem(one: Fitted) -> str | None:
     lent = len(one.time.residual.transfers)
-    columns = FEATURES + 2 * lent
+    columns, smooth = FEATURES + 2 * lent, SMOOTH_FEATURES + lent
     problem = facts_problem(one) or _core_problem(one.core) or ("too many priors" if lent > PRIORS_MOST else None)
-    problem = problem or _residual_problem(one.time.residual, columns, SMOOTH_FEATURES)
+    problem = problem or _residual_problem(one.time.residual, columns, smooth)
     problem = problem or _interval_problem(one.time.interval, columns)
     problem = problem or (growth_problem(one.growth) if one.growth is not None else None)
-    return problem or (_power_problem(one, columns + POWER_COLUMNS) if one.power is not None else None)
+    power = columns + POWER_COLUMNS, smooth + POWER_SMOOTH_COLUMNS
+    return problem or (_power_problem(one, *power) if one.power is not None else None)
 
 
-def _power_problem(one: Fitted, columns: int) -> str | None:
+def _power_problem(one: Fitted, columns: int, smooth: int) -> str | None:
     assert one.power is not None
     if one.energy_interval is None or one.limit_w is None or (one.idle_w or 0.0) > one.limit_w:
         return "power without limits"
     if one.power.residual.transfers:
         return "power with priors"
-    problem = _residual_problem(one.power.residual, columns, SMOOTH_FEATURES + POWER_SMOOTH_COLUMNS)
+    problem = _residual_problem(one.power.residual, columns, smooth)
     return problem or _interval_problem(one.power.interval, columns) or _interval_problem(one.energy_interval, columns)
 
 

@@ -12,14 +12,13 @@ import numpy.typing as npt
 
 from flopwatt.analysis.calibrate import intervals, monotone, residual, validation
 from flopwatt.analysis.calibrate.chip import Chip
-from flopwatt.analysis.calibrate.core import START, Array, Shapes, core_time, fit_core
+from flopwatt.analysis.calibrate.core import START, Array, Shapes, core_time, core_view, fit_core
 from flopwatt.analysis.calibrate.features import roofline
-from flopwatt.analysis.calibrate.points import LAYOUT_CODES, LAYOUTS, Points
+from flopwatt.analysis.calibrate.points import LAYOUT_CODES, LAYOUTS, Points, folds
 from flopwatt.analysis.calibrate.power import fit_power
 from flopwatt.analysis.calibrate.records import Fitted, Interval95, Quantity, Residual
 from flopwatt.analysis.calibrate.residual import Prior, Seen
 
-FOLDS: Final = 5
 CORE_POINTS_MOST: Final = 1500
 _LARGE: Final = 4.0
 
@@ -33,9 +32,9 @@ class TimeModel:
 
     def seconds(self, shapes: Shapes, layout: Array, chip: Chip) -> tuple[Array, Seen]:
         """Predicted seconds, and what the residual saw."""
-        core_s = core_time(self.core, shapes, chip)
-        seen = residual.see(shapes, layout, core_s, chip, self.residual.transfers)
-        return core_s * np.exp(residual.evaluate(self.residual, seen)), seen
+        view = core_view(self.core, shapes, chip)
+        seen = residual.see(shapes, layout, view, chip, self.residual.transfers)
+        return view.seconds * np.exp(residual.evaluate(self.residual, seen)), seen
 
 
 def fit_time(
@@ -44,10 +43,11 @@ def fit_time(
     """Core, then residual, of these points alone. share: of the Gaussian process, where there is one."""
     step = max(1, len(points) // CORE_POINTS_MOST)
     core = fit_core(points.shapes.take(slice(None, None, step)), points.time_s[::step], chip)
-    core_s = core_time(core, points.shapes, chip)
-    seen = residual.see(points.shapes, points.layout, core_s, chip, [prior.transfer for prior in priors], priors)
-    learned = residual.fit(seen, np.log(points.time_s / core_s), priors, forests)
-    return TimeModel(core, msgspec.structs.replace(learned, process_share=share if learned.process else 0.0))
+    view = core_view(core, points.shapes, chip)
+    seen = residual.see(points.shapes, points.layout, view, chip, [prior.transfer for prior in priors], priors)
+    learned = residual.fit(seen, np.log(points.time_s / view.seconds), priors, forests)
+    process = learned.process if share > 0 else None
+    return TimeModel(core, msgspec.structs.replace(learned, process=process, process_share=share if process else 0.0))
 
 
 def fit(
@@ -133,20 +133,12 @@ def unmeasured(chip: Chip, dtype: str, chip_source: str, limit_w: float | None) 
     )
 
 
-def folds(points: Points, count: int = FOLDS, seed: int = 0) -> Array:
-    """Which fold each point is in: whole (N, K) sites where there are enough, else single points."""
-    sites = points.sites
-    groups = sites if sites.max() + 1 >= 2 * count else np.arange(len(points))
-    dealt = np.random.default_rng(seed).permutation(groups.max() + 1) % count
-    return np.asarray(dealt[groups])
-
-
 def _chosen(points: Points, chip: Chip, priors: Sequence[Prior]) -> Sequence[Prior]:
     """The priors worth keeping; none where there are points enough without."""
     if len(points) > residual.SPARSE_MOST or not priors:
         return ()
-    core_s = core_time(fit_core(points.shapes, points.time_s, chip), points.shapes, chip)
-    return residual.chosen(points.shapes, points.layout, points.time_s, core_s, chip, priors)
+    view = core_view(fit_core(points.shapes, points.time_s, chip), points.shapes, chip)
+    return residual.chosen(points.shapes, points.layout, points.time_s, view, chip, priors)
 
 
 def _held_out(points: Points, chip: Chip, priors: Sequence[Prior]) -> tuple[Array, float]:
@@ -154,15 +146,15 @@ def _held_out(points: Points, chip: Chip, priors: Sequence[Prior]) -> tuple[Arra
     if len(points) < 2:
         return core_time(START, points.shapes, chip), 0.5
     shares = residual.SHARES if len(points) <= residual.SPARSE_MOST else (0.0,)
-    fold = folds(points)
+    fold = folds(points.sites)
     held: Array = np.empty((len(shares), len(points)))
     for one in np.unique(fold):
         test = fold == one
         model = fit_time(points.take(~test), chip, priors, forests=1)
         part = points.take(test)
-        core_s = core_time(model.core, part.shapes, chip)
-        seen = residual.see(part.shapes, part.layout, core_s, chip, model.residual.transfers, priors)
-        held[:, test] = np.log(core_s) + residual.evaluate_shares(model.residual, seen, shares)
+        view = core_view(model.core, part.shapes, chip)
+        seen = residual.see(part.shapes, part.layout, view, chip, model.residual.transfers, priors)
+        held[:, test] = np.log(view.seconds) + residual.evaluate_shares(model.residual, seen, shares)
     best = residual.best_share(held, np.log(points.time_s))
     return np.exp(held[best]), shares[best]
 

@@ -13,6 +13,8 @@ from gemmkernels.problem import DEFAULT_OUT_DTYPE, DTYPE_BYTES
 LAYOUTS: Final = ("nt", "nn", "tn")
 LAYOUT_CODES: Final = {name: float(code) for code, name in enumerate(LAYOUTS)}
 
+FOLDS: Final = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Points:
@@ -45,3 +47,9 @@ def make_shapes(m: Any, n: Any, k: Any, batch: Any = 1, dtype: str = "bf16") -> 
     """Shapes of arrays that broadcast together, each at least 1."""
     m, n, k, batch = (np.asarray(size, dtype=float).ravel() for size in np.broadcast_arrays(m, n, k, batch))
     return Shapes(m, n, k, batch, DTYPE_BYTES[dtype], DTYPE_BYTES[DEFAULT_OUT_DTYPE[dtype]])
+
+
+def folds(sites: Any, count: int = FOLDS, seed: int = 0) -> Any:
+    """Which fold each point is in: whole sites where there are enough, else single points. sites: numbers [rows]."""
+    groups = sites if sites.max() + 1 >= 2 * count else np.arange(len(sites))
+    return (np.random.default_rng(seed).permutation(groups.max() + 1) % count)[groups]

@@ -1,18 +1,19 @@
-"""Watts: idle, joules a FLOP and a byte up to the board's limit, a learned residual, and the energy that follows."""
+"""Watts by what time sees of a GEMM and how busy its predicted time leaves the chip, and the energy that follows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from flopwatt.analysis.calibrate import intervals, residual, validation
 from flopwatt.analysis.calibrate.chip import Chip
 from flopwatt.analysis.calibrate.core import Array, Shapes
-from flopwatt.analysis.calibrate.points import Points
-from flopwatt.analysis.calibrate.records import Errors, Interval95, Quantity
-from flopwatt.analysis.calibrate.residual import Seen
+from flopwatt.analysis.calibrate.points import Points, folds
+from flopwatt.analysis.calibrate.records import Errors, Interval95, Quantity, Residual
+from flopwatt.analysis.calibrate.residual import SHARES, SPARSE_MOST, Seen
 
 POINTS_LEAST: Final = 8
 POWER_COLUMNS: Final = 4
@@ -21,8 +22,6 @@ BUSY_COLUMN: Final = 3
 
 POWER_SMOOTH_COLUMNS: Final = 3
 """What `see_power` adds to the columns of time."""
-
-FOLDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +75,7 @@ def fit_power(
     low = idle_w if idle_w is not None else float(watts.min())
     high = max(limit_w or 0.0, float(watts.max()))
     target = np.log(watts / high)
-    held = np.empty(len(part))
-    fold = np.random.default_rng(0).permutation(part.sites.max() + 1)[part.sites] % FOLDS
-    for one in np.unique(fold):
-        test = fold == one
-        model = residual.fit(x.take(~test), target[~test], forests=1, median=True)
-        held[test] = residual.evaluate(model, x.take(test))
+    held, share = _held_out(x, target, part.sites)
     predicted = np.clip(high * np.exp(held), low, high)
     error = np.log(watts / predicted)
     joint = error + time_error[known]
@@ -90,7 +84,7 @@ def fit_power(
     everywhere = np.full(len(points), np.nan)
     everywhere[known] = predicted
     return PowerModel(
-        Quantity(residual=residual.fit(x, target, median=True), interval=width),
+        Quantity(residual=_learned(x, target, share), interval=width),
         energy_width,
         low,
         high,
@@ -104,3 +98,22 @@ def fit_power(
             validation.covered(x.trees, joint, part.sites), None, part.sites,
         ),
     )  # fmt: skip
+
+
+def _learned(x: Seen, target: Array, share: float) -> Residual:
+    """The residual of all points. share: of the Gaussian process, where there is one."""
+    learned = residual.fit(x, target, noisy=True)
+    return msgspec.structs.replace(learned, process_share=share if learned.process else 0.0)
+
+
+def _held_out(x: Seen, target: Array, sites: Any) -> tuple[Array, float]:
+    """The target of each point by a fit that never saw its site, and the share of the process that suits them best."""
+    shares = SHARES if len(target) <= SPARSE_MOST else (0.0,)
+    held: Array = np.empty((len(shares), len(target)))
+    fold = folds(sites)
+    for one in np.unique(fold):
+        test = fold == one
+        model = residual.fit(x.take(~test), target[~test], forests=1, noisy=True)
+        held[:, test] = residual.evaluate_shares(model, x.take(test), shares)
+    best = residual.best_share(held, target)
+    return held[best], shares[best]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flopwatt.analysis.calibrate import intervals, monotone, residual
-from flopwatt.analysis.calibrate.core import Array, Shapes, core_time
+from flopwatt.analysis.calibrate.core import Array, Shapes, core_view
 from flopwatt.analysis.calibrate.points import LAYOUT_CODES, make_shapes
 from flopwatt.analysis.calibrate.power import see_power
 from flopwatt.analysis.calibrate.records import CalibrationFile, Fitted, Kind
@@ -100,15 +100,15 @@ class Calibration:
 def predict(fitted: Fitted, shapes: Shapes, layout: Array) -> Prediction:
     """What one number format's fit says of these shapes. layout: codes [rows]."""
     chip = fitted.chip
-    core_s = core_time(np.asarray(fitted.core), shapes, chip)
-    seen = residual.see(shapes, layout, core_s, chip, fitted.time.residual.transfers)
+    view = core_view(np.asarray(fitted.core), shapes, chip)
+    seen = residual.see(shapes, layout, view, chip, fitted.time.residual.transfers)
     known = [LAYOUT_CODES[name] for name in fitted.domain.layouts] if fitted.domain else []
     octaves = intervals.octaves_outside(fitted.domain, shapes, np.isin(layout, known))
     roof = shapes.flop / chip.flop_per_s
     if fitted.floor_memory:
         roof = np.maximum(roof, shapes.bytes / chip.bytes_per_s)
     floor = roof
-    raw = core_s * np.exp(residual.evaluate(fitted.time.residual, seen))
+    raw = view.seconds * np.exp(residual.evaluate(fitted.time.residual, seen))
     if fitted.domain is not None and fitted.sustained_flop_per_s is not None:
         beyond = shapes.flop > 2.0 ** fitted.domain.high[-1] * (1 + 1e-9)
         floor = np.where(beyond, np.maximum(floor, shapes.flop / fitted.sustained_flop_per_s), floor)

@@ -11,7 +11,7 @@ import numpy as np
 
 from flopwatt.analysis.calibrate import features, forest, smooth
 from flopwatt.analysis.calibrate.chip import Chip
-from flopwatt.analysis.calibrate.core import Array, Shapes, core_time
+from flopwatt.analysis.calibrate.core import Array, Shapes, View, core_view
 from flopwatt.analysis.calibrate.forest import Forest
 from flopwatt.analysis.calibrate.records import Fitted, Residual, Transfer
 
@@ -20,9 +20,6 @@ SPARSE_MOST: Final = 3000
 
 FORESTS_SCALE: Final = 0.5
 """Scale of two forests joined, which is what a fit to many points has."""
-
-FEW_MOST: Final = 500
-"""Points up to which trees stay small, and several forests are averaged for it."""
 
 SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the Gaussian process beside the trees, of which held-out errors choose."""
@@ -35,12 +32,16 @@ LOGARITHM_MOST: Final = 80.0
 
 _RIDGE: Final = 0.1
 
+_TRUST: Final = 0.5
+"""Share of what is lent that is taken everywhere: the trees, which see it too, take the rest where it holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """GEMMs as the residual sees them.
 
-    trees: [rows, FEATURES + 2 a prior]. smooth: [rows, SMOOTH_FEATURES]. lent: [rows, priors], each prior's residual.
+    trees: [rows, FEATURES + 2 a prior]. smooth: [rows, SMOOTH_FEATURES + priors].
+    lent: [rows, priors], each prior's residual.
     """
 
     trees: Array
@@ -76,9 +77,7 @@ class _Way(NamedTuple):
 def _way(points: int) -> _Way:
     if points > SPARSE_MOST:
         return _Way(leaves=127, rounds=350, rate=0.07, times=1)
-    if points > FEW_MOST:
-        return _Way(leaves=31, rounds=350, rate=0.05, times=1)
-    return _Way(leaves=8, rounds=150, rate=0.05, times=2)
+    return _Way(leaves=31, rounds=350, rate=0.05, times=2)
 
 
 def lender(gpu: str, fitted: Fitted) -> Prior:
@@ -91,33 +90,34 @@ def lender(gpu: str, fitted: Fitted) -> Prior:
 
 
 def see(
-    shapes: Shapes, layout: Array, core_s: Array, chip: Chip, priors: Sequence[Transfer], learning: Sequence[Prior] = ()
+    shapes: Shapes, layout: Array, view: View, chip: Chip, priors: Sequence[Transfer], learning: Sequence[Prior] = ()
 ) -> Seen:
     """What the residual sees of these GEMMs, other GPUs' predictions of them included.
 
     learning: the priors that these are to be fitted with; empty once they have been.
     """
-    columns = [features.matrix(shapes, core_s, chip, layout)]
+    columns = [features.matrix(shapes, view, chip, layout)]
     lent = []
     for number, prior in enumerate(priors):
-        theirs_s = core_time(np.asarray(prior.core), shapes, prior.chip)
-        residual = prior.trees.evaluate(features.matrix(shapes, theirs_s, prior.chip, layout))
+        theirs = core_view(np.asarray(prior.core), shapes, prior.chip)
+        residual = prior.trees.evaluate(features.matrix(shapes, theirs, prior.chip, layout))
         if learning:
-            _hold_out(residual, learning[number].held_out_s, shapes, theirs_s)
+            _hold_out(residual, learning[number].held_out_s, shapes, theirs.seconds)
         lent.append(residual)
-        columns.append(np.stack([residual, np.log(theirs_s) + residual - np.log(core_s)], axis=1))
+        columns.append(np.stack([residual, np.log(theirs.seconds / view.seconds) + residual], axis=1))
     together = np.stack(lent, axis=1) if lent else np.zeros((len(shapes), 0))
-    return Seen(np.concatenate(columns, axis=1), features.smooth(shapes, core_s, chip), together)
+    smooth_columns = np.concatenate([features.smooth(shapes, view, chip), together], axis=1)
+    return Seen(np.concatenate(columns, axis=1), smooth_columns, together)
 
 
 def chosen(
-    shapes: Shapes, layout: Array, time_s: Array, core_s: Array, chip: Chip, priors: Sequence[Prior]
+    shapes: Shapes, layout: Array, time_s: Array, view: View, chip: Chip, priors: Sequence[Prior]
 ) -> Sequence[Prior]:
     """Those priors that together say most of these points, at most PRIORS_MOST, one after the other."""
     if len(priors) <= PRIORS_MOST:
         return priors
-    lent = see(shapes, layout, core_s, chip, [prior.transfer for prior in priors], priors).lent
-    target = np.log(time_s / core_s)
+    lent = see(shapes, layout, view, chip, [prior.transfer for prior in priors], priors).lent
+    target = np.log(time_s / view.seconds)
     kept: list[int] = []
     while len(kept) < PRIORS_MOST:
         left = [i for i in range(len(priors)) if i not in kept]
@@ -125,8 +125,11 @@ def chosen(
     return [priors[i] for i in sorted(kept)]
 
 
-def fit(seen: Seen, target: Array, priors: Sequence[Prior] = (), forests: int = 2, *, median: bool = False) -> Residual:
-    """The residual fitted to target [rows], the logarithm of measured over core. median: as for `forest.learn`."""
+def fit(seen: Seen, target: Array, priors: Sequence[Prior] = (), forests: int = 2, *, noisy: bool = False) -> Residual:
+    """The residual fitted to target [rows], the logarithm of measured over core.
+
+    noisy: as for `forest.learn`; every forest then minimises absolute error, not only each second.
+    """
     constant, weights = _ridge(seen.lent, target)
     rest = target - constant - seen.lent @ weights
     lenders = tuple(msgspec.structs.replace(p.transfer, weight=float(w)) for p, w in zip(priors, weights, strict=True))
@@ -143,7 +146,8 @@ def fit(seen: Seen, target: Array, priors: Sequence[Prior] = (), forests: int = 
             seed=seed,
             rate=way.rate,
             sparse=sparse,
-            median=median,
+            median=noisy or seed % 2 == 1,
+            noisy=noisy,
         )
         for seed in range(way.times * forests)
     ]
@@ -194,7 +198,7 @@ def _ridge(lent: Array, target: Array) -> tuple[float, Array]:
         return mean, np.zeros(lent.shape[1])
     centre = lent.mean(axis=0)
     x = lent - centre
-    weights = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ (target - mean))
+    weights = _TRUST * np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ (target - mean))
     return mean - float(centre @ weights), weights
 
 

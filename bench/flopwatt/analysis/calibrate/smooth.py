@@ -11,7 +11,7 @@ from flopwatt.analysis.calibrate.core import Array
 from flopwatt.runs.frozen import Frozen
 
 POINTS_MOST: Final = 1000
-_TUNED_ON: Final = 150
+_TUNED_ON: Final = 300
 _CHUNK: Final = 512
 """Rows at a time: their distances to all points stay in the cache."""
 
