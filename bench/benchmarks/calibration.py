@@ -35,13 +35,13 @@ from flopwatt.analysis.calibrate.core import Array
 from flopwatt.analysis.calibrate.points import Points
 from flopwatt.analysis.calibrate.records import Fitted
 from flopwatt.analysis.calibrate.residual import Prior, lender
+from flopwatt.analysis.calibrate.validation import LARGE_FLOP
 
 MAIN = ("A100", "H100", "H200", "B200")
 SPLIT_OF = (*MAIN, "GB200")
 SIBLINGS = {"H100": "H200", "H200": "H100", "B200": "GB200"}
 """GPUs with the same tensor cores, and another memory or host."""
 
-LARGE_FLOP = 16e9
 HEAD = f"{'':32s} {'MAPE %':>7s} {'≥16 GF':>7s} {'p90':>6s} {'cover':>6s} {'≥16 GF':>7s}"
 
 
@@ -73,13 +73,8 @@ def main() -> None:
         table = found[gpu]
         known, unseen = table.take(~tables.among(table, hidden)), table.take(tables.among(table, judged))
         if "whole" in settings:
-            noise = tables.scatter(known, known.time_s)
-            block(
-                f"{gpu}, whole table: {len(known)} points; alike M scatter by {noise:.1f} %",
-                fits[gpu],
-                known,
-                unseen,
-            )
+            scattered = f"alike M scatter by {tables.scatter(known, known.time_s):.1f} %"
+            block(f"{gpu}, whole table: {len(known)} points; {scattered}", fits[gpu], known, unseen)
             if (sibling := found.get(SIBLINGS.get(gpu, ""))) is not None:
                 told(gpu, known, unseen, sibling)
         if "sparse" in settings:

@@ -36,8 +36,13 @@ def test_held_out_watts_choose_how_much_the_process_says(law, least, most, error
     model = fit(made, law(made.shapes) * np.exp(np.random.default_rng(1).normal(0, 0.01, len(made))))
     learned = model.quantity.residual
     assert least <= learned.process_share <= most
-    x = power.see_power(seen(unseen.shapes), unseen.shapes, true_time(unseen.shapes), CHIP)
-    logs = [residual.evaluate(learned, x), residual.evaluate_shares(learned, x, (0.5,))[0]]
+    assert (learned.process is None) == (learned.process_share == 0)
+    known, x = (
+        power.see_power(seen(shapes), shapes, true_time(shapes), CHIP) for shapes in (made.shapes, unseen.shapes)
+    )
+    mixed = residual.fit(known, np.log(law(made.shapes) / model.high_w), noisy=True)
+    assert mixed.process_share == 0.5
+    logs = [residual.evaluate(learned, x), residual.evaluate(mixed, x)]
     chosen, half = (np.abs(model.high_w * np.exp(log) / law(unseen.shapes) - 1).mean() * 100 for log in logs)
     assert chosen < error
     assert chosen < 0.8 * half

@@ -6,7 +6,8 @@ import pytest
 from made_up_gpu import CHIP, IDLE_W, points, true_power, true_time, wrapped, write
 
 from flopwatt.analysis.calibrate import calibrating, files, fitting
-from flopwatt.analysis.calibrate.points import make_shapes
+from flopwatt.analysis.calibrate.core import START, core_time
+from flopwatt.analysis.calibrate.points import Points, make_shapes
 from flopwatt.analysis.calibrate.predictor import Calibration
 from flopwatt.analysis.calibrate.residual import lender
 from flopwatt.errors import CalibrationRefused, InputError
@@ -90,6 +91,26 @@ def test_few_points_and_none_get_wider_intervals_not_a_refusal():
         found = wrapped(fitting.fit(made, CHIP, "bf16", chip_source="made up")).predict(m, n, k)
         halves.append(float(np.log(found.time_s_high / found.time_s)[0]))
     assert halves[0] > halves[1] > halves[2] > 0.03
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_so_few_points_that_they_fit_by_luck_have_wide_intervals_all_the_same(count):
+    made = points(20)
+    lucky = type(made)(made.shapes, made.layout, core_time(START, made.shapes, CHIP), made.power_w).take(slice(count))
+    interval = fitting.fit(lucky, CHIP, "bf16", chip_source="made up").time.interval
+    assert interval.quantile * interval.floor == pytest.approx(0.9 / count, rel=1e-6)
+
+
+def test_what_a_launch_or_memory_limits_is_no_bound_on_larger_shapes():
+    tiny, thin, large = make_shapes(64, 64, 64), make_shapes(16, 16384, 16384), make_shapes(8192, 8192, 8192)
+    for shapes, sustained in ((tiny, None), (thin, None), (large, 0.74 * CHIP.flop_per_s)):
+        made = Points(shapes, np.zeros(1), true_time(shapes), np.full(1, np.nan))
+        fitted = fitting.fit(made, CHIP, "bf16", chip_source="made up")
+        assert fitted.sustained_flop_per_s == (sustained and pytest.approx(sustained, rel=0.02))
+        found = wrapped(fitted).predict(16384, 16384, 16384).time_s
+        assert found == pytest.approx(true_time(make_shapes(16384, 16384, 16384)), rel=0.5)
+        if sustained:
+            assert found[0] >= 2 * 16384**3 / fitted.sustained_flop_per_s
 
 
 def test_a_sibling_helps_where_points_are_few(fitted, unseen):

@@ -10,6 +10,7 @@ import pytest
 
 from flopwatt.analysis.calibrate.files import load_calibration, save
 from flopwatt.analysis.calibrate.records import CalibrationFile, json_schema
+from flopwatt.analysis.calibrate.residual import lender
 from flopwatt.errors import CalibrationError
 
 
@@ -92,6 +93,18 @@ def test_damage_is_one_line(tmp_path, content, where, value):
     with pytest.raises(CalibrationError, match=r"cal\.json: damaged") as caught:
         load(tmp_path, changed(content, where, value))
     assert "\n" not in str(caught.value)
+
+
+def test_columns_that_do_not_match_the_number_of_priors_are_damage(tmp_path, content, fitted):
+    lent = msgspec.to_builtins(lender("sibling", fitted).transfer)
+    with pytest.raises(CalibrationError, match="a Gaussian process whose arrays do not fit together"):
+        load(tmp_path, changed(content, (*TIME, "residual", "transfers"), [lent]))
+    with pytest.raises(CalibrationError, match="parameters of the core"):
+        load(tmp_path, changed(content, ("fitted", 0, "core"), content["fitted"][0]["core"][:-1]))
+    short = changed(content, (*TIME, "residual", "process"), None)
+    short = changed(short, (*TIME, "residual", "transfers"), [{**lent, "core": lent["core"][:-1]}])
+    with pytest.raises(CalibrationError, match="parameters of the core"):
+        load(tmp_path, short)
 
 
 def test_a_residual_beyond_all_bounds_gives_no_infinity(tmp_path, content):

@@ -45,6 +45,29 @@ def test_a_forest_learns_and_survives_json():
     assert (again.evaluate(fresh) == learned.evaluate(fresh)).all()
 
 
+def test_a_feature_is_looked_at_in_few_steps():
+    x, y = data(3000)
+    learned = forest.learn(x, y, leaves=31, rounds=60, seed=0, rate=0.1, sparse=False)
+    asked = {(f, t) for tree in learned.trees for f, t in zip(tree.feature, tree.threshold, strict=True)}
+    steps = [sum(f == one for f, _ in asked) for one in range(4)]
+    assert 30 < max(steps) <= 62
+
+
+def test_absolute_errors_ask_for_the_middle_and_relative_ones_for_less():
+    rng = np.random.default_rng(0)
+    y = rng.exponential(0.5, 20_000)
+    x = rng.integers(0, 2, (len(y), 2)).astype(float)
+    settings = {"leaves": 2, "rounds": 100, "seed": 0, "rate": 0.1, "sparse": False}
+    squared, absolute, relative = (
+        forest.learn(x, y, median=median, noisy=noisy, **settings).evaluate(x).mean()
+        for median, noisy in ((False, False), (True, False), (True, True))
+    )
+    assert absolute == pytest.approx(np.log(2) * 0.5, abs=0.02)
+    assert squared > absolute + 0.03
+    # |exp(answer - y) - 1| weighs a row by exp(-y), which makes of an exponential law of rate 2 one of rate 3.
+    assert relative == pytest.approx(np.log(2) / 3, abs=0.02)
+
+
 def test_a_stored_process_answers_as_scikit_learn_does():
     from sklearn.gaussian_process.kernels import Matern
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from flopwatt import __version__
 from flopwatt.analysis.calibrate import files
 from flopwatt.analysis.calibrate.records import CalibrationFile, Errors, json_schema
+from flopwatt.analysis.calibrate.residual import LEARNED_LEAST
 from flopwatt.analysis.report.calibration_words import doubts, held_out, left_out, name_of
 from flopwatt.errors import InputError
 from flopwatt.text import printable
@@ -90,7 +91,9 @@ def _show(file: CalibrationFile, console: Console) -> None:
 def _show_priors(file: CalibrationFile, console: Console) -> None:
     for one in file.fitted:
         names = [printable(lent.gpu) for lent in one.time.residual.transfers]
-        said = f"learned from {' and '.join(names)} too" if names else "no prior taught it anything: points are enough"
+        few = one.points < LEARNED_LEAST
+        why = f"fewer than {LEARNED_LEAST} points" if few else "points are enough, or the prior has no such format"
+        said = f"learned from {' and '.join(names)} too" if names else f"no prior taught it anything: {why}"
         console.print(f"{one.dtype}: {said}", markup=False, highlight=False, soft_wrap=True)
 
 

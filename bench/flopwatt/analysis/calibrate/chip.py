@@ -1,4 +1,4 @@
-"""What a prediction has to know of a GPU beforehand: SMs, clock, dense peak, bandwidth, L2, limits, with sources."""
+"""What a prediction has to know of a GPU beforehand, in one number format: SMs, dense peak, bandwidth, L2, limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Chip(Frozen, frozen=True, kw_only=True):
     """One GPU in one number format.
 
     flop_per_s: dense peak at the highest clock, which no kernel passes. bytes_per_s: of DRAM. l2_bytes: of the last
-    cache. limit_w, idle_w: bounds of its power.
+    cache. limit_w: published, or 1,000 W where nothing is.
     """
 
     sm_count: Annotated[int, msgspec.Meta(ge=1, le=100_000)]

@@ -31,40 +31,34 @@ MISFIT: Final = 0.05
 STRAY_MOST: Final = 4.0
 """How far a fitted logarithm may lie from where its fit starts."""
 
-PARAMETERS: Final = (
-    "launch_s", "peak_fraction", "dram_fraction", "l2_ratio", "wave_s", "epilogue", "split_s", "reduce_s",
-    "reduce_traffic", "small_tile", "sharpness", "choice", "ragged", "wear", "throttle", "throttle_s",
-    *(f"speed_{bm}x{bn}" for bm, bn in TILES),
-)  # fmt: skip
-START: Final = np.log(
-    np.array(
-        [
-            2e-6,
-            0.72,
-            0.8,
-            8.0,
-            4e-7,
-            3.0,
-            3e-7,
-            1.5e-6,
-            1.0,
-            0.02,
-            2.5,
-            15.0,
-            0.05,
-            0.5,
-            0.03,
-            1e-3,
-            *[1.0] * len(TILES),
-        ]
-    )
-)
-_PRIOR_SD: Final = np.array(
-    [0.7, 0.25, 0.3, 0.7, 0.8, 0.7, 1.0, 0.7, 1.0, 1.0, 0.5, 0.7, 1.0, 0.8, 1.5, 1.5, *[0.15] * len(TILES)]
-)
-"""Logarithms of where a fit starts, and how far it may stray: round numbers among what tables of A100 to B200 give.
+_EXPECTED: Final = {
+    "launch_s": (2e-6, 0.7),
+    "peak_fraction": (0.72, 0.25),  # of the dense peak, inside the main loop
+    "dram_fraction": (0.8, 0.3),
+    "l2_ratio": (8.0, 0.7),  # bandwidth of L2 over that of DRAM
+    "wave_s": (4e-7, 0.8),  # a wave's start and end
+    "epilogue": (3.0, 0.7),  # how often a tile of C counts as traffic through L2 when a wave writes it
+    "split_s": (3e-7, 1.0),  # each doubling of the parts of K
+    "reduce_s": (1.5e-6, 0.7),  # any split along K
+    "reduce_traffic": (1.0, 1.0),  # how often partial sums count as traffic through L2
+    "small_tile": (0.02, 1.0),  # share that its perimeter adds to the main loop of a tile of 128 x 128
+    "sharpness": (2.5, 0.5),  # exponent of the smooth maximum of compute, L2 and DRAM
+    "choice": (15.0, 0.7),  # exponent of the soft choice among cuts
+    "ragged": (0.05, 1.0),  # tenths lost where 8 does not divide M
+    "wear": (0.5, 0.8),  # share of a part-filled wave that is not waited for
+    "throttle": (0.03, 1.5),  # slowdown of tensor cores at their peak, once the power limit is met
+    "throttle_s": (1e-3, 1.5),  # time to half of it
+    "warm": (0.1, 1.5),  # share of A and B that L2 still holds from the launch before
+    "kept": (0.5, 0.7),  # bytes of a GEMM over those of L2, from which on it holds but half of that share
+    **{f"speed_{bm}x{bn}": (1.0, 0.15) for bm, bn in TILES},
+}
+"""Where a fit of each parameter starts, and how far, in logarithms, it strays: a prior of one standard deviation.
 
-A chip with a spec sheet alone is predicted by them."""
+Round numbers among what tables of A100 to B200 give. A chip with a spec sheet alone is predicted by them."""
+
+PARAMETERS: Final = tuple(_EXPECTED)
+START: Final = np.log([start for start, _ in _EXPECTED.values()])
+_PRIOR_SD: Final = np.array([sd for _, sd in _EXPECTED.values()])
 
 VIEW: Final = 9
 """Columns of a View."""
@@ -155,7 +149,8 @@ def _cut(parameters: Array, shapes: Shapes, chip: Chip) -> _Cuts:
     rate = chip.flop_per_s / chip.sm_count * min(value["peak_fraction"], 1.0)
     bytes_per_s = chip.bytes_per_s * value["dram_fraction"]
     l2_bytes_per_s = bytes_per_s * value["l2_ratio"]
-    dram_s = shapes.bytes / bytes_per_s
+    held = min(value["warm"], 1.0) / (1 + (shapes.bytes / (value["kept"] * chip.l2_bytes)) ** 4)
+    dram_s = shapes.bytes / bytes_per_s * (1 - held * (1 - 1 / max(value["l2_ratio"], 1.0)))
     partial_s = value["reduce_traffic"] * _PARTIAL_BYTES * shapes.batch * shapes.m * shapes.n / l2_bytes_per_s
     steps = np.ceil(shapes.k / STEP_K) * STEP_K
     cuts = []

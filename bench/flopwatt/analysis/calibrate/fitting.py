@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -14,13 +13,14 @@ from flopwatt.analysis.calibrate import intervals, monotone, residual, validatio
 from flopwatt.analysis.calibrate.chip import Chip
 from flopwatt.analysis.calibrate.core import START, Array, Shapes, core_time, core_view, fit_core
 from flopwatt.analysis.calibrate.features import roofline
-from flopwatt.analysis.calibrate.points import LAYOUT_CODES, LAYOUTS, Points, folds
+from flopwatt.analysis.calibrate.points import LAYOUT_CODES, LAYOUTS, Points
 from flopwatt.analysis.calibrate.power import fit_power
 from flopwatt.analysis.calibrate.records import Fitted, Interval95, Quantity, Residual
 from flopwatt.analysis.calibrate.residual import Prior, Seen
 
 CORE_POINTS_MOST: Final = 1500
 _LARGE: Final = 4.0
+_BUSY_LEAST: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,7 @@ def fit_time(
     view = core_view(core, points.shapes, chip)
     seen = residual.see(points.shapes, points.layout, view, chip, [prior.transfer for prior in priors], priors)
     learned = residual.fit(seen, np.log(points.time_s / view.seconds), priors, forests)
-    process = learned.process if share > 0 else None
-    return TimeModel(core, msgspec.structs.replace(learned, process=process, process_share=share if process else 0.0))
+    return TimeModel(core, residual.with_share(learned, share))
 
 
 def fit(
@@ -91,7 +90,7 @@ def fit(
         points=len(points),
         power_points=power.count if power else 0,
         left_out=points.left_out,
-        sustained_flop_per_s=sustained_rate(points),
+        sustained_flop_per_s=sustained_rate(points, chip),
         sustained_bytes_per_s=_best(points.shapes.bytes / points.time_s, memory_bound),
         errors_time=validation.errors(
             points.shapes, points.time_s, held_s, validation.covered(seen.trees, error, points.sites),
@@ -115,14 +114,16 @@ def _shortest(model: TimeModel, width: Interval95, chip: Chip, shapes: Shapes, l
     return np.asarray(seconds * np.exp(-intervals.half_width(width, seen.trees, np.zeros(len(shapes)))))
 
 
-def sustained_rate(points: Points) -> float:
+def sustained_rate(points: Points, chip: Chip) -> float | None:
     """FLOP/s that large shapes hold: the 97th percentile of those within a factor of four of the largest.
 
-    Beyond what was measured nothing is taken to run faster: by then power, not parallelism, limits the clock.
+    Beyond what was measured nothing is taken to run faster: by then power, not parallelism, limits the clock. None
+    where it is less than half of the chip's peak: launches or DRAM limit such shapes, and larger ones may run faster.
     """
     flop = points.shapes.flop
     large = flop >= flop.max() / _LARGE
-    return float(np.quantile(flop[large] / points.time_s[large], 0.97))
+    rate = float(np.quantile(flop[large] / points.time_s[large], 0.97))
+    return rate if rate >= _BUSY_LEAST * chip.flop_per_s else None
 
 
 def unmeasured(chip: Chip, dtype: str, chip_source: str, limit_w: float | None) -> Fitted:
@@ -145,18 +146,16 @@ def _held_out(points: Points, chip: Chip, priors: Sequence[Prior]) -> tuple[Arra
     """Seconds of each point by a fit that never saw its site, and the share of the process that suits them best."""
     if len(points) < 2:
         return core_time(START, points.shapes, chip), 0.5
-    shares = residual.SHARES if len(points) <= residual.SPARSE_MOST else (0.0,)
-    fold = folds(points.sites)
-    held: Array = np.empty((len(shares), len(points)))
-    for one in np.unique(fold):
-        test = fold == one
+
+    def predict(test: Any, shares: Sequence[float]) -> Array:
         model = fit_time(points.take(~test), chip, priors, forests=1)
         part = points.take(test)
         view = core_view(model.core, part.shapes, chip)
         seen = residual.see(part.shapes, part.layout, view, chip, model.residual.transfers, priors)
-        held[:, test] = np.log(view.seconds) + residual.evaluate_shares(model.residual, seen, shares)
-    best = residual.best_share(held, np.log(points.time_s))
-    return np.exp(held[best]), shares[best]
+        return np.asarray(np.log(view.seconds) + residual.evaluate_shares(model.residual, seen, shares))
+
+    held, share = residual.held_out(points.sites, np.log(points.time_s), predict)
+    return np.exp(held), share
 
 
 def _layouts(points: Points) -> tuple[str, ...]:

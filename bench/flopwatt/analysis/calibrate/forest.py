@@ -13,7 +13,6 @@ from flopwatt.runs.frozen import Frozen
 DIGITS: Final = 9
 """Significant digits of a stored number: thresholds lie between the values of a feature that occurred."""
 
-
 HUBER_LEAST: Final = 0.08
 """Error from which on a row pulls no harder than linearly, or more where y varies more."""
 

@@ -45,7 +45,9 @@ def fit(x: Array, error: Array) -> Interval95:
     quantile = _quantile(scores)
     if len(size) < FEW:
         # So few errors have no 95 % quantile: their largest, stretched, up to what no measurement at all would get.
-        quantile = min(quantile * (1 + (FEW - len(size)) / 10), UNKNOWN_HALF / floor)
+        # The fewer they are, the more of that stays: one point may lie on the law that a fit starts from by luck.
+        quantile = quantile * (1 + (FEW - len(size)) / 10)
+        quantile = float(np.clip(quantile, UNKNOWN_HALF / len(size) / floor, UNKNOWN_HALF / floor))
     return Interval95(quantile=quantile, spread=spread, floor=floor, ceiling=ceiling, growth=GROWTH)
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from flopwatt.analysis.calibrate import intervals, residual, validation
 from flopwatt.analysis.calibrate.chip import Chip
 from flopwatt.analysis.calibrate.core import Array, Shapes
-from flopwatt.analysis.calibrate.points import Points, folds
-from flopwatt.analysis.calibrate.records import Errors, Interval95, Quantity, Residual
-from flopwatt.analysis.calibrate.residual import SHARES, SPARSE_MOST, Seen
+from flopwatt.analysis.calibrate.points import Points
+from flopwatt.analysis.calibrate.records import Errors, Interval95, Quantity
+from flopwatt.analysis.calibrate.residual import Seen
 
 POINTS_LEAST: Final = 8
 POWER_COLUMNS: Final = 4
@@ -84,7 +84,7 @@ def fit_power(
     everywhere = np.full(len(points), np.nan)
     everywhere[known] = predicted
     return PowerModel(
-        Quantity(residual=_learned(x, target, share), interval=width),
+        Quantity(residual=residual.with_share(residual.fit(x, target, noisy=True), share), interval=width),
         energy_width,
         low,
         high,
@@ -100,20 +100,11 @@ def fit_power(
     )  # fmt: skip
 
 
-def _learned(x: Seen, target: Array, share: float) -> Residual:
-    """The residual of all points. share: of the Gaussian process, where there is one."""
-    learned = residual.fit(x, target, noisy=True)
-    return msgspec.structs.replace(learned, process_share=share if learned.process else 0.0)
-
-
 def _held_out(x: Seen, target: Array, sites: Any) -> tuple[Array, float]:
-    """The target of each point by a fit that never saw its site, and the share of the process that suits them best."""
-    shares = SHARES if len(target) <= SPARSE_MOST else (0.0,)
-    held: Array = np.empty((len(shares), len(target)))
-    fold = folds(sites)
-    for one in np.unique(fold):
-        test = fold == one
+    """As `residual.held_out`."""
+
+    def predict(test: Any, shares: Sequence[float]) -> Array:
         model = residual.fit(x.take(~test), target[~test], forests=1, noisy=True)
-        held[:, test] = residual.evaluate_shares(model, x.take(test), shares)
-    best = residual.best_share(held, target)
-    return held[best], shares[best]
+        return residual.evaluate_shares(model, x.take(test), shares)
+
+    return residual.held_out(sites, target, predict)

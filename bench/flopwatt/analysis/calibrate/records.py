@@ -55,7 +55,7 @@ class Residual(Frozen, frozen=True, kw_only=True):
 
 
 class Quantity(Frozen, frozen=True, kw_only=True):
-    """A residual and its interval, and the mean absolute percentage error on shapes held out."""
+    """A residual and its interval."""
 
     residual: Residual
     interval: Interval95

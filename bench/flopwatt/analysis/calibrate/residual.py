@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,10 +13,14 @@ from flopwatt.analysis.calibrate import features, forest, smooth
 from flopwatt.analysis.calibrate.chip import Chip
 from flopwatt.analysis.calibrate.core import Array, Shapes, View, core_view
 from flopwatt.analysis.calibrate.forest import Forest
+from flopwatt.analysis.calibrate.points import folds
 from flopwatt.analysis.calibrate.records import Fitted, Residual, Transfer
 
 SPARSE_MOST: Final = 3000
 """Points up to which a Gaussian process and other GPUs' calibrations take part: beyond, the trees know better."""
+
+LEARNED_LEAST: Final = 20
+"""Points below which a constant is all that is learned: no trees, no process, nothing from other GPUs."""
 
 FORESTS_SCALE: Final = 0.5
 """Scale of two forests joined, which is what a fit to many points has."""
@@ -81,7 +85,7 @@ def _way(points: int) -> _Way:
 
 
 def lender(gpu: str, fitted: Fitted) -> Prior:
-    """What a GPU's calibration lends to another's: its core and one half of its trees, which are two of a kind."""
+    """What a GPU's calibration lends to another's: its core and its trees, of two forests the first."""
     forests = fitted.time.residual.trees
     half = len(forests.trees) // 2 if forests.scale == FORESTS_SCALE else len(forests.trees)
     trees = Forest(trees=forests.trees[:half], scale=1.0 if half < len(forests.trees) else forests.scale)
@@ -131,11 +135,11 @@ def fit(seen: Seen, target: Array, priors: Sequence[Prior] = (), forests: int = 
     noisy: as for `forest.learn`; every forest then minimises absolute error, not only each second.
     """
     constant, weights = _ridge(seen.lent, target)
+    if len(target) < LEARNED_LEAST:
+        return Residual(constant=constant)
     rest = target - constant - seen.lent @ weights
     lenders = tuple(msgspec.structs.replace(p.transfer, weight=float(w)) for p, w in zip(priors, weights, strict=True))
     sparse = len(target) <= SPARSE_MOST
-    if len(target) < 20:
-        return Residual(constant=constant, transfers=lenders)
     way = _way(len(target))
     grown = [
         forest.learn(
@@ -175,9 +179,25 @@ def evaluate_shares(residual: Residual, seen: Seen, shares: Sequence[float]) -> 
     return np.stack([lent + (1 - share) * trees + share * process for share in shares])
 
 
-def best_share(logs: Array, target: Array) -> int:
-    """Which of the rows of logs [shares, rows] is nearest to target in the mean."""
-    return int(np.abs(np.expm1(logs - target)).mean(axis=1).argmin())
+def held_out(sites: Any, target: Array, predict: Callable[[Any, Sequence[float]], Array]) -> tuple[Array, float]:
+    """The target of each point by a fit that never saw its site, and the share of the process that suits them best.
+
+    sites: numbers [rows]. target: a logarithm [rows]. predict: from a mask of points to leave out of a fit, and shares,
+    to what that fit says of them [shares, rows left out].
+    """
+    shares = SHARES if len(target) <= SPARSE_MOST else (0.0,)
+    held: Array = np.empty((len(shares), len(target)))
+    fold = folds(sites)
+    for one in np.unique(fold):
+        held[:, fold == one] = predict(fold == one, shares)
+    best = int(np.abs(np.expm1(held - target)).mean(axis=1).argmin())
+    return held[best], shares[best]
+
+
+def with_share(learned: Residual, share: float) -> Residual:
+    """The same with this share of its process, which is dropped where that is none."""
+    process = learned.process if share > 0 else None
+    return msgspec.structs.replace(learned, process=process, process_share=share if process else 0.0)
 
 
 def _hold_out(
@@ -194,7 +214,7 @@ def _hold_out(
 def _ridge(lent: Array, target: Array) -> tuple[float, Array]:
     """Constant and weights of a ridge regression on what is lent."""
     mean = float(np.mean(target)) if len(target) else 0.0
-    if not lent.shape[1] or len(target) < 20:
+    if not lent.shape[1] or len(target) < LEARNED_LEAST:
         return mean, np.zeros(lent.shape[1])
     centre = lent.mean(axis=0)
     x = lent - centre
