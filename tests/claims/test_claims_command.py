@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -94,6 +95,15 @@ def test_what_cannot_be_is_one_line(words: list[str], message: str, tmp_path: Pa
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_verdicts_are_whole_on_a_narrow_terminal() -> None:
+    console = Console(record=True, width=80, file=StringIO())
+    show(answers(Evidence()), console)
+    summary = console.export_text().split("1. The H100")[0]
+    assert "…" not in summary
+    for word in ("performance-per-watt", "supported", "not supported", "not measurable", "here", "depends"):
+        assert re.search(rf"(?m)(^|\s){word}(\s|$)", summary), word
 
 
 def test_names_from_files_are_only_text_on_a_terminal() -> None:

@@ -11,8 +11,7 @@ from flopwatt.analysis.cost.machine import Machine
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "bench/benchmarks"
 VTRAIN = Path(__file__).resolve().parents[3] / "shared/data/vtrain_single_node.csv"
-
-pytestmark = pytest.mark.slow
+PAGE = Path(__file__).resolve().parents[2] / "docs/cost.md"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,6 +30,13 @@ def error(ratios: np.ndarray) -> float:
     return float(np.abs(ratios - 1).mean()) * 100
 
 
+def test_the_page_tells_what_the_program_tells() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for result in validation.results()[:5]:
+        assert f"| {result.rows} | {result.mape:.1f} % |" in page, result.what
+
+
+@pytest.mark.slow
 def test_fsdp_runs_of_models_not_fitted(machines: dict[str, Machine]) -> None:
     from published import fitting, rows
 
@@ -38,11 +44,12 @@ def test_fsdp_runs_of_models_not_fitted(machines: dict[str, Machine]) -> None:
 
     unseen = [row for row in rows.llm_foundry(machines) if row.model not in cost.FITTED_MODELS]
     ratios = fitting.ratios(unseen, {})
-    assert error(ratios) == pytest.approx(validation.results()[0].mape, abs=1)
+    assert error(ratios) == pytest.approx(validation.results()[0].mape, abs=0.5)
     assert len(unseen) == validation.results()[0].rows
-    assert np.abs(ratios - 1).max() < 0.1
+    assert np.abs(ratios - 1).max() < 0.15
 
 
+@pytest.mark.slow
 def test_several_servers_nothing_fitted(machines: dict[str, Machine]) -> None:
     from published import fitting, rows
 
@@ -52,10 +59,11 @@ def test_several_servers_nothing_fitted(machines: dict[str, Machine]) -> None:
     ratios = fitting.ratios(table, cost.VTRAIN_STACK)
     large = np.array([row.model == "gpt-12288x96" for row in table])
     for picked, result in ((large, validation.results()[1]), (~large, validation.results()[2])):
-        assert error(ratios[picked]) == pytest.approx(result.mape, abs=1)
+        assert error(ratios[picked]) == pytest.approx(result.mape, abs=0.5)
         assert picked.sum() == result.rows
 
 
+@pytest.mark.slow
 def test_one_server_of_models_not_fitted(machines: dict[str, Machine]) -> None:
     from published import fitting, rows
 
@@ -68,10 +76,11 @@ def test_one_server_of_models_not_fitted(machines: dict[str, Machine]) -> None:
     best = fitting.fit(seen[::4], cost.VTRAIN_START, cost.VTRAIN_STACK)
     ratios = fitting.ratios(unseen, {**cost.VTRAIN_STACK, **best})
     assert error(ratios) <= 8
-    assert error(ratios) == pytest.approx(validation.results()[3].mape, abs=1)
+    assert error(ratios) == pytest.approx(validation.results()[3].mape, abs=0.5)
     assert error(cost.constant_mfu(seen, unseen)) > 50
 
 
+@pytest.mark.slow
 def test_published_throughput_within_ten_percent(machines: dict[str, Machine]) -> None:
     from published import rows
 
@@ -80,7 +89,7 @@ def test_published_throughput_within_ten_percent(machines: dict[str, Machine]) -
     for entry in known:
         request = rows.request_of(entry, machines[entry["gpu"]])
         ratio = rows.tflops(entry, request, price(request)) / entry["tflops"]
-        # Discussed in docs/cost.md: predicted too fast by a third and by a fifth.
+        # Discussed in docs/cost.md: predicted too fast by a third and by a seventh.
         if entry["model"] in ("mt-nlg-530b", "bloom-176b"):
             assert 1.1 < ratio < 1.4
             continue
@@ -91,6 +100,7 @@ def test_published_throughput_within_ten_percent(machines: dict[str, Machine]) -
     assert len(megatron) == validation.results()[4].rows
 
 
+@pytest.mark.slow
 def test_implied_goodput_of_every_published_run(machines: dict[str, Machine]) -> None:
     from published import runs
 

@@ -20,6 +20,7 @@ JSON_WORDS: Final = (
     "<script>",
 )
 TOML_WORDS: Final = ("[[", "1e400", "16777216", '"\\u001b"')
+CALIBRATION_WORDS: Final = ('"fitted":', "1e308", "null")
 CSV_WORDS: Final = ("nan", "1e999", '"', "-1")
 
 READERS: dict[str, Reader] = {
@@ -64,8 +65,21 @@ READERS: dict[str, Reader] = {
         reading.sensor_store, lambda: [seeds.SENSOR], ".json", ('"identity":', "1e999"), mutator=mutators.one_json
     ),
     "calibration": Reader(
-        reading.calibration, seeds.calibrations, ".json", ('"fitted":', "1e308", "null"), weight=6,
-        mutator=mutators.one_json,
+        reading.calibration, seeds.calibrations, ".json", CALIBRATION_WORDS, weight=6, mutator=mutators.one_json
+    ),
+    "cost-calibration": Reader(
+        reading.priced, seeds.calibrations, ".json", CALIBRATION_WORDS, weight=2, mutator=mutators.one_json
+    ),
+    "cost-mixture": Reader(
+        reading.mixture, seeds.mixtures, ".json", ('"n_routed_experts":', '"kv_lora_rank":', "16777216", "1e999"),
+        weight=2, mutator=mutators.one_json,
+    ),
+    "claims": Reader(reading.claimed, seeds.run_files, ".jsonl", JSON_WORDS, 2, mutators.json_lines),
+    "claims-calibration": Reader(
+        reading.claimed, seeds.calibrations, ".json", CALIBRATION_WORDS, weight=2, mutator=mutators.one_json
+    ),
+    "export": Reader(
+        reading.exported, seeds.calibrations, ".json", CALIBRATION_WORDS, weight=2, mutator=mutators.one_json
     ),
     "shapes-csv": Reader(
         reading.predicted_shapes, seeds.predicted_shapes, ".csv", (*CSV_WORDS, "layout", "fp8_e4m3"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -168,6 +170,67 @@ def _all_numbers(rows: list[dict[str, object]]) -> None:
                 continue
             if not all(isinstance(one, float | int) for one in (low, value, high)) or not 0 <= low <= value <= high:  # type: ignore[operator]
                 raise Finding(f"{name} {value} is not within {low} to {high}")
+
+
+def priced(path: Path) -> None:
+    """A calibration file as `cost` reads it."""
+    _price(str(path), "llama-3.1-8b")
+
+
+def mixture(path: Path) -> None:
+    """The config.json of a mixture of experts as `cost` reads it."""
+    _price("H100-SXM5-80GB", str(path))
+
+
+def _price(calibration: str, model: str) -> None:
+    """One layout, so that none has to be chosen: what is in a file changes it or nothing does."""
+    from flopwatt.commands.cost import Request, cost
+
+    one = Request(
+        [calibration], model, "1e12", parallel="tp=8,pp=1,dp=8", seq=2048, micro_batch=1, global_batch=64,
+        recompute="full", shard="full",
+    )  # fmt: skip
+    with nothing_of_ours(), shown() as console:
+        cost(one, "table", None, console, console)
+    with nothing_of_ours(), printed() as data:
+        cost(one, "json", None, console, console)
+        json.loads(data.getvalue(), parse_constant=_no_number)
+
+
+def claimed(path: Path) -> None:
+    """A run file or a calibration, which `claims` tells apart by what is in it."""
+    from flopwatt.commands.claims import claims
+
+    with nothing_of_ours(), shown() as console:
+        claims([path], "table", console)
+    with nothing_of_ours(), printed() as data:
+        claims([path], "json", console)
+        json.loads(data.getvalue(), parse_constant=_no_number)
+
+
+EXPORTED = {"calculon": (), "genz": ("llama-3.1-8b",), "llm-analysis": ("llama-3.1-8b",), "csv": ()}
+"""Formats with their models; aiconfigurator's table of 70,000 rows takes too long for each input."""
+
+
+def exported(path: Path) -> None:
+    """A calibration file in the formats of others, and no number in them that is none."""
+    from flopwatt.commands.export import Request, export
+
+    for to, models in EXPORTED.items():
+        output = path.parent / f"exported-{to}"
+        shutil.rmtree(output, ignore_errors=True)
+        for old in path.parent.glob(f"{output.name}*"):
+            old.unlink()
+        gpus, parallel = (8, "tp=8,pp=1,dp=1") if to == "llm-analysis" else (None, None)
+        with contextlib.suppress(FlopwattError), shown() as console:
+            export(Request(path, to, output, models, gpus=gpus, parallel=parallel), console)
+        for made in (*path.parent.glob(f"{output.name}*"), *output.glob("*.json")):
+            if made.is_file() and to != "csv":
+                json.loads(made.read_bytes(), parse_constant=_no_number)
+
+
+def _no_number(word: str) -> None:
+    raise Finding(f"{word} in JSON")
 
 
 def predicted_shapes(path: Path) -> None:

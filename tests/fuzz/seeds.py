@@ -113,6 +113,22 @@ def hugging_face() -> list[bytes]:
     return [json.dumps(config).encode() for config in (llama, gpt2)]
 
 
+def mixtures() -> list[bytes]:
+    """Two kinds of config.json of mixtures of experts: a Mixtral, and a DeepSeek with latent attention."""
+    mixtral = {
+        "model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "num_hidden_layers": 32, "max_position_embeddings": 8192, "vocab_size": 32000,
+        "num_local_experts": 8, "num_experts_per_tok": 2,
+    }  # fmt: skip
+    deepseek = {
+        "model_type": "deepseek_v3", "hidden_size": 2048, "num_attention_heads": 16, "num_hidden_layers": 27,
+        "max_position_embeddings": 8192, "vocab_size": 102400, "n_routed_experts": 64, "num_experts_per_tok": 6,
+        "n_shared_experts": 2, "moe_intermediate_size": 1408, "first_k_dense_replace": 1, "q_lora_rank": 512,
+        "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    }  # fmt: skip
+    return [json.dumps(config).encode() for config in (mixtral, deepseek)]
+
+
 @cache
 def calibrations() -> list[bytes]:
     """A calibration with a tree, a process, a prior, watts and a domain; and one from a spec sheet."""
@@ -142,7 +158,8 @@ def calibrations() -> list[bytes]:
         plain, time=Quantity(residual=time, interval=interval), power=Quantity(residual=power, interval=interval),
         energy_interval=interval, idle_w=70.0, limit_w=700.0, points=2, left_out={"failed": 1},
         domain=Domain(low=(0, 6, 6, 0, 20), high=(14, 14, 14, 0, 43), layouts=("nt",)), sustained_flop_per_s=6e14,
-        shapes=((64, 64, 64, 1), (128, 64, 64, 1)), measured_s=(1e-5, 2e-5), held_out_s=(1e-5, 2e-5),
+        shapes=((64, 64, 64, 1), (128, 64, 64, 1)), layouts=("nt", "nt"),
+        measured_s=(1e-5, 2e-5), held_out_s=(1e-5, 2e-5),
     )  # fmt: skip
     files = (msgspec.structs.replace(sheet, fitted=(full,)), msgspec.structs.replace(sheet, fitted=(plain,)))
     return [msgspec.json.encode(file) for file in files]

@@ -29,6 +29,8 @@ def test_no_input_breaks_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     reader, chance = READERS[name], random.Random(name)
     path = tmp_path / f"input{reader.suffix}"
     seeds = list(reader.seeds())
+    path.write_bytes(seeds[0])
+    reader.read(path)  # refused, it would be no valid input to start from
     for seed in seeds:
         judge(reader, path, seed)
     mutator = reader.mutator or mutators.any_bytes

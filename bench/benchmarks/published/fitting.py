@@ -20,6 +20,10 @@ MISFIT: Final = 0.05
 PRIOR: Final = 0.05
 """Weight of staying where the fit starts, which settles what the rows cannot tell apart."""
 
+MOST: Final = {"gemm_speed_sm_80": 1.0, "gemm_speed_sm_90": 1.0, "memory_fraction": 0.95, "score_fraction": 0.95,
+               "node_fraction": 0.95, "gather_overlap": 1.0}  # fmt: skip
+"""What is a share of something cannot exceed it."""
+
 Constants = Mapping[str, float]
 
 
@@ -48,8 +52,3 @@ def fit(
         return np.concatenate([robust * MISFIT, PRIOR * (logs - origin)])
 
     return constants(least_squares(misfit, origin, max_nfev=15).x)
-
-
-MOST: Final = {"gemm_speed_sm_80": 1.0, "gemm_speed_sm_90": 1.0, "memory_fraction": 0.95, "score_fraction": 0.95,
-               "node_fraction": 0.95, "gather_overlap": 1.0}  # fmt: skip
-"""What is a share of something cannot exceed it."""

@@ -17,7 +17,7 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[3]
 
 
 def calibrated() -> dict[str, Machine]:
-    """Both, fitted now: some twenty seconds of CPU."""
+    """Both, fitted now: most of a minute of CPU."""
     wanted = calibrating.Wanted()
     return {
         name: machine(Calibration(calibrating.calibrate([_CHECKOUT / table], wanted, "bench")))

@@ -16,10 +16,8 @@ from flopwatt.errors import InputError
 
 Confidence = Literal["checked", "unverified", "fitted", "judgement", "stated"]
 
-
 MOST: Final = 1e15
 """Of any number that is stated: far from where arithmetic overflows."""
-
 
 BY_ARCHITECTURE: Final = ("gemm_speed", "flash_forward", "flash_backward")
 """Assumptions that depend on the GPU's architecture."""

@@ -40,7 +40,6 @@ NAMES: Final[Mapping[str, str]] = {"bf16": "bfloat16", "fp16": "float16", "fp8_e
 TOLERANCE: Final = 0.01
 """Relative error of a GEMM's time, from which on it counts as one that the formula cannot give."""
 
-
 MANIFOLD: Final = 2.0
 """Ratio of two times from which on they differ by a factor rather than by percent."""
 
@@ -63,7 +62,6 @@ def export(calibration: Calibration, asked: Mapping[str, Shapes], mode: Mode = "
 
     Raises InputError for another kind, a GPU that nothing is published of, or no format that Calculon has.
     """
-    check_kind(CONSUMER, calibration.file.kind)
     check_kind(CONSUMER, calibration.file.kind)
     spec = published(calibration, CONSUMER)
     link = published_link(spec, CONSUMER)

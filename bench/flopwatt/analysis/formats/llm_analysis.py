@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flopwatt.analysis.calibrate.predictor import Calibration
-from flopwatt.analysis.cost import Request
+from flopwatt.analysis.cost import Price, Request
 from flopwatt.analysis.cost.architecture import load
 from flopwatt.analysis.cost.choosing import Wanted, choose
 from flopwatt.analysis.cost.layout import Layout
@@ -73,49 +73,22 @@ def export(calibration: Calibration, training: Training | None) -> Export:
         precision=precision,
     )
     price = choose(request, training.wanted)
-    layout, step_s, model = price.layout, price.step_total_s, architecture.model
-    flop = flop_of_step(model, layout)
-    achieved = exactly(flop / (layout.gpus * 1e12)) / step_s
-    peak_tflops = gpu.peak(precision) / 1e12
-    system = {
-        "name": spec.name,
-        "mem_per_GPU_in_GB": spec.memory_bytes / 2**30,
-        "hbm_bandwidth_in_GB_per_sec": spec.mem_bytes_per_s / 1e9,
-        "intra_node_bandwidth_in_GB_per_sec": link.node_bytes_per_s / 1e9,
-        "intra_node_min_message_latency": 0.0,
-        "peak_fp16_TFLOPS": peak_tflops,
-        "inter_node_bandwidth_in_GB_per_sec": link.network_bytes_per_s / 1e9,
-    }
-    words = {
-        "gpu_name": spec.name,
-        "achieved_tflops": achieved.value,
-        "tp_size": layout.tp,
-        "pp_size": layout.pp,
-        "dp_size": layout.dp,
-        "batch_size_per_gpu": layout.micro_batch,
-        "gradient_accumulation_steps": layout.micro_batches,
-        "global_batch_size": layout.global_batch,
-        "seq_len": layout.seq,
-        "total_num_tokens": training.tokens,
-        "activation_recomputation": RECOMPUTE[layout.recompute],
-        "ds_zero": ZERO[layout.shard],
-        "num_gpus_per_node": max(link.node, layout.tp),
+    system = _system(spec, link, gpu.peak(precision) / 1e12)
+    flop = flop_of_step(architecture.model, price.layout)
+    achieved = exactly(flop / (price.layout.gpus * 1e12)) / price.step_total_s
+    content = {
+        "gpu.json": system,
+        "model.json": _config(architecture.model, price.layout.seq),
+        "train.json": _words(spec, link, price, achieved.value),
     }
     return Export(
         consumer=CONSUMER,
         kind=price.kind,
-        files={"gpu.json": _json(system), "model.json": _json(_config(model, layout.seq)), "train.json": _json(words)},
-        predicted=(_gemms(calibration, request, layout),),
+        files={name: json.dumps(one, indent=2).encode() + b"\n" for name, one in content.items()},
+        predicted=(_gemms(calibration, request, price.layout),),
         usage="gpu_configs[gpu['name']] = GPUConfig(**gpu); train(model_name='DIR/model.json', **words of train.json)",
         stated=_stated(spec, link, system),
-        notes=(
-            f"one step of {price.model} in {_ranged(step_s)} s, {layout.words()}",
-            f"achieved_tflops {_ranged(achieved)}, flops_efficiency {achieved.value / peak_tflops:.4g}: of "
-            f"llm-analysis's own {flop:.4g} FLOP a step; MFU by the model's FLOP {price.mfu.value:.3f}",
-            f"failures and restarts are not in it: multiply achieved_tflops by the goodput, {_ranged(price.goodput)}, "
-            "for the GPU-hours of a whole run",
-            *((price.approximation,) if price.approximation else ()),
-        ),
+        notes=_notes(price, flop, achieved, system["peak_fp16_TFLOPS"]),
     )
 
 
@@ -133,6 +106,51 @@ def _gemms(calibration: Calibration, request: Request, layout: Layout) -> gemms.
     found = gemms_of_step(request.architecture, layout, request.machine, request.precision)
     shapes = gemms.from_rows([(one.m, one.n, one.k, one.batch) for one in found], request.precision)
     return gemms.predict(calibration, request.precision, shapes)
+
+
+def _system(spec: gpus.GpuSpec, link: Link, peak_tflops: float) -> dict[str, Any]:
+    """Arguments of its GPUConfig."""
+    return {
+        "name": spec.name,
+        "mem_per_GPU_in_GB": spec.memory_bytes / 2**30,
+        "hbm_bandwidth_in_GB_per_sec": spec.mem_bytes_per_s / 1e9,
+        "intra_node_bandwidth_in_GB_per_sec": link.node_bytes_per_s / 1e9,
+        "intra_node_min_message_latency": 0.0,
+        "peak_fp16_TFLOPS": peak_tflops,
+        "inter_node_bandwidth_in_GB_per_sec": link.network_bytes_per_s / 1e9,
+    }
+
+
+def _words(spec: gpus.GpuSpec, link: Link, price: Price, achieved_tflops: float) -> dict[str, Any]:
+    """Arguments of its `train`."""
+    layout = price.layout
+    return {
+        "gpu_name": spec.name,
+        "achieved_tflops": achieved_tflops,
+        "tp_size": layout.tp,
+        "pp_size": layout.pp,
+        "dp_size": layout.dp,
+        "batch_size_per_gpu": layout.micro_batch,
+        "gradient_accumulation_steps": layout.micro_batches,
+        "global_batch_size": layout.global_batch,
+        "seq_len": layout.seq,
+        "total_num_tokens": price.tokens,
+        "activation_recomputation": RECOMPUTE[layout.recompute],
+        "ds_zero": ZERO[layout.shard],
+        "num_gpus_per_node": max(link.node, layout.tp),
+    }
+
+
+def _notes(price: Price, flop: float, achieved: Span, peak_tflops: float) -> tuple[str, ...]:
+    """flop: of one step, as llm-analysis counts. achieved: TFLOPS a GPU."""
+    return (
+        f"one step of {price.model} in {_ranged(price.step_total_s)} s, {price.layout.words()}",
+        f"achieved_tflops {_ranged(achieved)}, flops_efficiency {achieved.value / peak_tflops:.4g}: of "
+        f"llm-analysis's own {flop:.4g} FLOP a step; MFU by the model's FLOP {price.mfu.value:.3f}",
+        f"failures and restarts are not in it: multiply achieved_tflops by the goodput, {_ranged(price.goodput)}, "
+        "for the GPU-hours of a whole run",
+        *((price.approximation,) if price.approximation else ()),
+    )
 
 
 def _config(model: Model, seq: int) -> dict[str, Any]:
@@ -161,7 +179,3 @@ def _stated(spec: gpus.GpuSpec, link: Link, system: Mapping[str, Any]) -> dict[s
 
 def _ranged(span: Span) -> str:
     return f"{span.value:.4g} ({span.low:.4g} to {span.high:.4g})"
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=2).encode() + b"\n"

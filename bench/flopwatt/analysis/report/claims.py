@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -35,9 +34,9 @@ def show(answers: Sequence[Answer], console: Console) -> None:
 
 def _summary(answers: Sequence[Answer]) -> Table:
     title = "Public claims held against published figures and the files given"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for name, least in (("", 2), ("claim", 24), ("implies", 8), ("range found", 12), ("verdict", 13)):
-        table.add_column(name, min_width=least, overflow="fold")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, most in (("", None), ("claim", None), ("implies", 18), ("range found", 18), ("verdict", 14)):
+        table.add_column(name, max_width=most)  # 20 columns are left for a claim where the terminal has 80
     for position, one in enumerate(answers, start=1):
         cells = (printable(one.claim.says), printable(one.implies), ranges(one))
         table.add_row(str(position), *map(Text, cells), Text(one.verdict.kind, style=STYLES[one.verdict.kind]))

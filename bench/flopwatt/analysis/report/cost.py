@@ -50,6 +50,11 @@ COLUMNS: Final = (
     *(name + end for name, _, _ in QUANTITIES for end in ("", "_low", "_high")),
 )  # fmt: skip
 
+LAYOUT_TITLES: Final = ("layout", "batch", "micro-batch", "recompute, sharded")
+
+COLUMNS_MOST: Final = 4
+"""Runs that stand beside each other on a terminal; more are rows."""
+
 LINK_TITLES: Final = ("GPU", "name", "what", "figure", "confidence", "source")
 
 ASSUMPTION_TITLES: Final = ("name", "value", "low to high", "unit", "what", "confidence", "source")
@@ -105,7 +110,7 @@ def print_prices(prices: Sequence[Price], assumptions: Assumptions, console: Con
     console.print(f"{first.model}, {tokens(first)}, {first.precision}", highlight=False)
     for remark in remarks(prices):
         console.print(remark, highlight=False)
-    if len(prices) > 4:
+    if len(prices) > COLUMNS_MOST:
         _print_rows(prices, console)
     else:
         _print_columns(prices, console)
@@ -124,8 +129,9 @@ def remarks(prices: Sequence[Price]) -> list[str]:
         told.append(f"unverified: link speeds and server power of {', '.join(sorted(unsure))} were not checked")
     if any(price.measured is None for price in prices):
         told.append("no watts in the calibration: energy on the TDP basis alone")
-    if any(price.usd is None for price in prices):
-        told.append("no price is known of every GPU: give --price USD_PER_HOUR or --price GPU=USD_PER_HOUR")
+    unpriced = dict.fromkeys(gpu_name(price) for price in prices if price.usd is None)
+    if unpriced:
+        told.append(f"no rent is known of {', '.join(unpriced)}: give --price USD_PER_HOUR or GPU=USD_PER_HOUR")
     return told
 
 
@@ -142,17 +148,14 @@ def gpu_name(price: Price) -> str:
     return price.gpu.removeprefix("NVIDIA ")
 
 
-def _head(price: Price) -> str:
-    return f"{price.layout.gpus:,} × {gpu_name(price)}{' (unvalidated)' if price.unvalidated else ''}"
+def _name_with_doubt(price: Price) -> str:
+    return f"{gpu_name(price)}{' (unvalidated)' if price.unvalidated else ''}"
 
 
 def _print_columns(prices: Sequence[Price], console: Console) -> None:
-    table = Table(title="what it takes; in brackets, if every input stood at its good or bad end", title_justify="left")
-    table.add_column("")
-    for price in prices:
-        table.add_column(_head(price), justify="right")
-    for name, title in (("layout", "layout"), ("batch", "batch"), ("memory", "recompute, sharded")):
-        table.add_row(title, *(_layout_words(price)[name] for price in prices))
+    table = _columns("what it takes; in brackets, if every input stood at its good or bad end", prices)
+    for title, cells in zip(LAYOUT_TITLES, zip(*map(_layout_words, prices), strict=True), strict=True):
+        table.add_row(title, *cells)
     for _, title, quantity in QUANTITIES:
         spans = [quantity(price) for price in prices]
         if any(spans):
@@ -160,21 +163,20 @@ def _print_columns(prices: Sequence[Price], console: Console) -> None:
     console.print(table)
 
 
-def _layout_words(price: Price) -> dict[str, str]:
+def _layout_words(price: Price) -> tuple[str, ...]:
+    """A cell for each of LAYOUT_TITLES."""
     layout = price.layout
     chunks = f" vp={layout.vp}" if layout.vp > 1 else ""
-    return {
-        "layout": f"tp={layout.tp} pp={layout.pp} dp={layout.dp}{chunks}",
-        "batch": f"{layout.global_batch:,} × {layout.seq:,}, micro-batch {layout.micro_batch}",
-        "memory": f"{layout.recompute}, {layout.shard}",
-    }
+    return (
+        f"tp={layout.tp} pp={layout.pp} dp={layout.dp}{chunks}",
+        f"{layout.global_batch:,} × {layout.seq:,}",
+        f"{layout.micro_batch}",
+        f"{layout.recompute}, {layout.shard}",
+    )
 
 
 def _print_parts(prices: Sequence[Price], console: Console) -> None:
-    table = Table(title="where the GPU-hours go", title_justify="left")
-    table.add_column("")
-    for price in prices:
-        table.add_column(_head(price), justify="right")
+    table = _columns("where the GPU-hours go", prices)
     sums = [price.gpu_hours_total for price in prices]
     for part, title in PART_NAMES.items():
         spans = [price.gpu_hours[part] for price in prices]
@@ -193,35 +195,58 @@ def _trust() -> str:
 
 
 def _print_rows(prices: Sequence[Price], console: Console) -> None:
-    table = Table(title="what it takes; --format csv or json gives the ranges", title_justify="left")
-    chosen = [one for one in QUANTITIES if one[0] not in DETAILS and any(one[2](p) for p in prices)]
-    table.add_column("GPUs")
-    table.add_column("layout")
-    for _, title, _ in chosen:
-        table.add_column(title, justify="right")
+    """One table a GPU, with columns no wider than they need be: they fit a narrow terminal."""
+    console.print("what it takes; --format csv or json gives the ranges")
+    for gpu in dict.fromkeys(price.gpu for price in prices):
+        members = [price for price in prices if price.gpu == gpu]
+        layouts = [price.layout for price in members]
+        columns = {
+            "GPUs": [f"{one.gpus:,}" for one in layouts],
+            "tp·pp·dp·vp": [f"{one.tp}·{one.pp}·{one.dp}·{one.vp}" for one in layouts],
+        }
+        for name, title, quantity in QUANTITIES:
+            spans = [quantity(price) for price in members]
+            if name not in DETAILS and any(spans):
+                columns[title] = [_short(span.value) if span else "" for span in spans]
+        table = _table(_name_with_doubt(members[0]))
+        table.padding = (0, 1, 0, 0)
+        for title, cells in columns.items():
+            table.add_column(title, justify="right", width=max(map(len, (*title.split(), *cells))))
+        for row in zip(*columns.values(), strict=True):
+            table.add_row(*row)
+        console.print(table)
+
+
+def _columns(title: str, prices: Sequence[Price]) -> Table:
+    """A table with a column for each price."""
+    table = _table(title, "")
     for price in prices:
-        spans = [quantity(price) for _, _, quantity in chosen]
-        table.add_row(
-            _head(price), _layout_words(price)["layout"], *(_number(span.value) if span else "" for span in spans)
-        )
-    console.print(table)
+        table.add_column(f"{price.layout.gpus:,} × {_name_with_doubt(price)}", justify="right")
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, no_wrap=name == "name", overflow="fold")
+    return table
 
 
 def _print_assumptions(prices: Sequence[Price], assumptions: Assumptions, console: Console) -> None:
-    for title, titles, rows in (
-        ("links and servers; --assume states another speed", LINK_TITLES, link_rows(prices)),
-        (
-            "assumptions, each an option: --assume NAME=VALUE:LOW:HIGH",
-            ASSUMPTION_TITLES,
-            assumption_rows(prices, assumptions),
-        ),
-    ):
-        table = Table(title=title, title_justify="left")
-        for name in titles:
-            table.add_column(name, overflow="fold")
-        for cells in rows:
-            table.add_row(*cells)
+    links = _table("links and servers; --assume states another speed", "GPU", "name", "figure", "what")
+    for gpu, name, what, figure, confidence, source in link_rows(prices):
+        links.add_row(gpu, name, figure, f"{what}; {_from(confidence, source)}")
+    numbers = _table("assumptions, each an option: --assume NAME=VALUE:LOW:HIGH", "name", "value (range)", "what")
+    for name, value, range_, unit, what, confidence, source in assumption_rows(prices, assumptions):
+        ends = f" ({range_})" if range_ else ""
+        numbers.add_row(name, f"{value}{ends} {unit}", f"{what}; {_from(confidence, source)}")
+    for table in (links, numbers):
+        console.print()
         console.print(table)
+
+
+def _from(confidence: str, source: str) -> str:
+    return source if source.startswith(confidence) else f"{confidence}: {source}"
 
 
 def assumption_rows(prices: Sequence[Price], assumptions: Assumptions) -> Iterator[tuple[str, ...]]:
@@ -254,6 +279,11 @@ def between(span: Span | None) -> str:
     if span.low == span.high:
         return _number(span.value)
     return f"{_number(span.value)} ({_number(span.low)} to {_number(span.high)})"
+
+
+def _short(value: float) -> str:
+    """A number for a narrow column."""
+    return f"{value / 1e6:,.4g} M" if value >= 1e6 else _number(value)
 
 
 def _number(value: float) -> str:
