@@ -71,3 +71,8 @@ def _code(character: str) -> str:
 def shortened(text: str, limit: int = 300) -> str:
     """`text`, or its beginning and an ellipsis: what a file holds may be quoted in a message, but not all of it."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def plain(error: OSError) -> str:
+    """What the system says of an error, in lower case."""
+    return (error.strerror or str(error)).lower()

@@ -35,6 +35,8 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown command": (("measure",), "No such command 'measure'"),
     "no folder": ((*SIMULATED, "-o", "nowhere/run.jsonl"), "does not exist: create it, or choose another -o"),
     "missing file": (("show", "none.jsonl"), "none.jsonl: no such file or directory"),
+    "figures of nothing": (("report", "none.jsonl", "--png", "figures"), "none.jsonl: no such file or directory"),
+    "output is a folder": ((*SIMULATED, "-o", "."), ". is a folder: name a file with -o"),
     "resume nothing": (("run", "--resume", "none.jsonl"), "none.jsonl: no such file or directory"),
     "format": (("show", "none.jsonl", "--format", "xml"), "unknown format 'xml': choose one of table"),
 }

@@ -88,6 +88,18 @@ def test_a_page_with_figures(tmp_path: Path) -> None:
     assert page.read_text() == "mine"
 
 
+@pytest.mark.parametrize("words", [{"gpus": 2048}, {"sweep": ["gpus=1024:65536:x2"]}])
+def test_nothing_is_cut_off_on_a_narrow_terminal(words: dict[str, Any]) -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    asked = Request(["H100-SXM5-80GB", "B200-SXM6-180GB"], "llama-3.1-405b", "15.6e12", price=["2.5"], **words)
+    assert cost(asked, "table", None, console, Console(quiet=True)) == 0
+    told = console.export_text()
+    assert "…" not in told
+    assert all(len(line.rstrip()) <= 80 for line in told.splitlines())
+    for whole in ("GPU-hours", "t CO2", "network_bytes_per_s", "flash_backward_sm_90", "judgement"):
+        assert whole in told, whole
+
+
 def refused(**words: Any) -> str:
     usual: dict[str, Any] = {"calibrations": ["H100-SXM5-80GB"], "model": "llama-3.1-8b", "tokens": "1e12"}
     format = words.pop("format", "json")

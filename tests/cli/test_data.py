@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 from comparing import case, imported
 from comparing import run as run_of
 
-from flopwatt.commands.data import csv_rows, json_array, refuse_input
+from flopwatt.commands.data import csv_rows, json_array
+from flopwatt.commands.writing import refuse_input, whole
 from flopwatt.errors import InputError
 from flopwatt.runs.tidy import frame
 from gemmkernels.problem import Problem
@@ -47,6 +48,23 @@ def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
             refuse_input(output, [tmp_path / "other.jsonl", path])
     refuse_input(tmp_path / "new.csv", [path])
     refuse_input(None, [path])
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path, link = tmp_path / "table.csv", tmp_path / "link.csv"
+    path.write_text("before")
+    link.symlink_to(path)
+    with pytest.raises(KeyError), whole(link) as part:
+        raise KeyError(part.write_text("half"))
+    assert path.read_text() == "before"
+    with whole(link) as part:
+        part.write_text("after")
+    assert (path.read_text(), link.is_symlink()) == ("after", True)
+    assert sorted(tmp_path.iterdir()) == [link, path]
+    with whole(Path("/dev/null")) as device:
+        assert device == Path("/dev/null")
+    with pytest.raises(InputError, match=r"not a directory: choose another --png$"), whole(path / "x", "--png") as part:
+        part.write_text("nowhere")
 
 
 def test_flop_beyond_64_bits_are_null_in_a_table() -> None:

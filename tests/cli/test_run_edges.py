@@ -7,15 +7,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from flopwatt.analysis.headline import headlines
+from flopwatt.measurement.simulation.loading import shipped
 from flopwatt.runs.store import read
 from flopwatt.runs.tidy import load
 from flopwatt_process import COMMAND, ENVIRONMENT, flopwatt, start
+from simulated_runs import LONG, WORDS, wait_for_records
 
 SIMULATED = ("run", "--simulate", "h100")
 
@@ -119,16 +120,16 @@ def test_a_reader_that_stops_listening_is_no_error(tmp_path: Path) -> None:
 def test_a_lost_connection_does_not_stop_a_nohup_run(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     process = subprocess.Popen(
-        ["nohup", *COMMAND, "run", "--simulate", "h100", "--suite", "llama-3.1-8b", "-o", str(path)],
+        ["nohup", *COMMAND, *WORDS, "-o", str(path)],
         env=ENVIRONMENT,
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    time.sleep(0.8)
+    wait_for_records(path, 1)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0
     end = read(path).end
     assert end is not None
     assert end.reason == "done"
@@ -163,13 +164,12 @@ def test_resume_takes_no_other_plan_and_can_show_its_own(tmp_path: Path) -> None
 
 def test_a_killed_run_says_so_when_shown(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    process = start(*SIMULATED, "--suite", "llama-3.1-8b", "-o", path)
-    time.sleep(1.0)
+    process = start(*LONG, "-o", path)
+    wait_for_records(path, 1)
     process.kill()
     process.communicate()
-    if path.exists() and read(path).end is None:
-        assert "continue with --resume" in flopwatt("show", path).stdout
-        assert flopwatt("check", path).returncode == 1
+    assert "continue with --resume" in flopwatt("show", path).stdout
+    assert flopwatt("check", path).returncode == 1
 
 
 def test_a_simulated_run_is_called_so_by_default(tmp_path: Path) -> None:
@@ -219,11 +219,8 @@ def test_no_words_show_the_help() -> None:
 
 
 def test_a_process_that_comes_in_the_middle_is_seen_and_costs_the_watts(tmp_path: Path) -> None:
-    from importlib.resources import files
-
-    shipped = (files("flopwatt.measurement.simulation") / "scenarios" / "h100.toml").read_text()
     scenario = tmp_path / "joined.toml"
-    scenario.write_text(shipped + "\n[faults.second_process]\nshare = 0.3\nextra_w = 60\nfrom_s = 9\n")
+    scenario.write_text(shipped()["h100"] + "\n[faults.second_process]\nshare = 0.3\nextra_w = 60\nfrom_s = 9\n")
     path = tmp_path / "run.jsonl"
     words = ("--suite", "quick", "-o", path)
     done = flopwatt("run", "--simulate", scenario, *words)

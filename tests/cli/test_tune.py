@@ -168,6 +168,15 @@ def test_an_interrupted_tuning_stores_nothing_half_measured(tuned: Tuned) -> Non
     assert load(store) == ()
 
 
+def test_a_store_that_cannot_be_written_is_said_before_anything_is_compiled(tuned: Tuned) -> None:
+    blocked = "/proc/flopwatt/tuning.json"
+    done = flopwatt("tune", "--simulate", "h100", "--shape", SHAPE, "--backend", "triton-tiled", "-o", blocked)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"flopwatt: {blocked}: ")
+    assert done.stderr.endswith(": choose a store that can be written with -o\n")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

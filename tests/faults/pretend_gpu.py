@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from flopwatt_process import sources
-from runs import SHORT_RESTS
+from simulated_runs import SHORT_RESTS
 
 SUMMARY = "kernels of a GPU that is about to be lost"
 

@@ -19,7 +19,7 @@ from synthetic import header, record, segment, write
 from flopwatt.errors import RunFileError, WritingStopped
 from flopwatt.runs.store import RunWriter, read
 from flopwatt_process import flopwatt, sources, start
-from runs import LONG, WORDS, resume, wait_for_records
+from simulated_runs import LONG, WORDS, resume, wait_for_records
 
 LINES_BEFORE = 6
 """Writes that succeed: the header, the segment and four records."""

@@ -14,7 +14,7 @@ from faulty_backend import SITE
 from flopwatt.runs.records import Record
 from flopwatt.runs.store import RunFile, read
 from flopwatt_process import flopwatt, sources
-from runs import SHORT_RESTS
+from simulated_runs import SHORT_RESTS
 
 HERE = Path(__file__).parent
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 import pretend_gpu
@@ -19,6 +18,7 @@ from flopwatt.errors import DeviceBusy
 from flopwatt.measurement.gpu_lock import GpuLock
 from flopwatt.measurement.messages import RigSpec
 from flopwatt.measurement.runner import Run
+from flopwatt.measurement.simulation.loading import shipped
 from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Choices
 from flopwatt.runs.plan import build as build_plan
@@ -31,8 +31,7 @@ SHAPES = ("1024x1024x1024", "2048x2048x2048", "4096x4096x4096")
 
 
 def scenario(name: str, faults: str = "") -> str:
-    shipped = (files("flopwatt.measurement.simulation") / "scenarios" / f"{name}.toml").read_text()
-    return shipped.replace("[faults]\n", "") + f"\n[faults]\n{faults}\n"
+    return f"{shipped()[name]}\n[faults]\n{faults}\n"
 
 
 def test_a_fresh_process_on_another_board_measures_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from flopwatt.analysis.check import check
 from flopwatt.runs.store import RunFile, read
 from flopwatt_process import flopwatt, sources, start
-from runs import SHORT_RESTS, WORDS, wait_for, wait_for_records
+from processes import is_stopped, wait_for
+from simulated_runs import SHORT_RESTS, WORDS, wait_for_records
 
 CLOCK_SET_BACK = """
 import datetime, time
@@ -50,7 +51,7 @@ def test_a_run_put_to_sleep_goes_on_as_if_nothing_had_been(tmp_path: Path, undis
     process = start(*WORDS, "-o", path)
     wait_for_records(path, 2)
     process.send_signal(signal.SIGSTOP)
-    time.sleep(0.3)
+    wait_for(lambda: is_stopped(process.pid))
     asleep = path.stat().st_size
     time.sleep(0.3)
     assert path.stat().st_size == asleep

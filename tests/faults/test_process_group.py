@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from flopwatt.errors import SuiteError
 from flopwatt.measurement import worker_client
+from flopwatt.measurement.endings import ended_by
 from flopwatt.measurement.messages import Hello, RigSpec
 from flopwatt.measurement.runner import Run
-from flopwatt.measurement.worker_client import Worker, WorkerDied, signal_name
+from flopwatt.measurement.worker_client import Worker, WorkerDied, WorkerKilled
 from flopwatt.runs.plan import Choices, build
-from flopwatt.runs.records import End, Event, Policy, Record
+from flopwatt.runs.records import End, Event, Planned, Policy, Record
 from flopwatt.runs.store import read
 from flopwatt.runs.suites import suite_from_shapes
 from flopwatt_process import flopwatt, sources, start
-from runs import LONG, WORDS, children, resume, wait_for_records
+from processes import children
+from simulated_runs import LONG, WORDS, resume, wait_for_records
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -77,24 +82,29 @@ def test_a_machine_on_which_no_file_can_be_made_still_measures(monkeypatch: pyte
         worker.read_idle()
 
 
+def two_processes() -> tuple[Planned, ...]:
+    """A case in each of two processes: the second needs a worker of its own."""
+    choices = Choices(backends=("torch",), effort="fast", processes=2)
+    return build([suite_from_shapes(("2048x2048x2048",))], choices).cases
+
+
 @pytest.mark.parametrize(("deaths", "measured"), [(1, True), (2, False)])
 def test_a_worker_killed_while_it_starts_is_started_once_more(
     monkeypatch: pytest.MonkeyPatch, deaths: int, measured: bool
 ) -> None:
     """A system out of memory takes the process of the moment: the plan's rest does not hang on which that was."""
     spec = RigSpec(scenario="h100")
-    plan = build([suite_from_shapes(("2048x2048x2048",))], Choices(backends=("torch",), effort="fast", processes=2))
     run = Run(Worker(spec), spec, Policy())
     greet, left = Worker._greet, [None] * deaths
 
-    def killed(worker: Worker) -> Hello:
+    def killed(worker: Worker, spec: RigSpec) -> Hello:
         if left:
             left.pop()
             os.kill(worker.pid, signal.SIGKILL)
-        return greet(worker)
+        return greet(worker, spec)
 
     monkeypatch.setattr(Worker, "_greet", killed)
-    found = list(run.steps(plan.cases[1:]))
+    found = list(run.steps(two_processes()[1:]))
     run.close()
     said = [step.message for step in found if isinstance(step, Event) and step.what == "worker"]
     assert "started again: the measuring process did not start (killed by SIGKILL)" in said[0]
@@ -102,9 +112,41 @@ def test_a_worker_killed_while_it_starts_is_started_once_more(
     assert [step.reason for step in found if isinstance(step, End)] == ["done" if measured else "failed"]
 
 
-def test_every_signal_has_a_name() -> None:
-    assert signal_name(signal.SIGSEGV) == "SIGSEGV"
-    assert signal_name(50) == "signal 50"
+def test_every_end_has_words() -> None:
+    assert [ended_by(code) for code in (-signal.SIGSEGV, -50, 3)] == [
+        "killed by SIGSEGV", "killed by signal 50", "exit code 3",
+    ]  # fmt: skip
+
+
+def test_a_worker_that_dies_before_it_is_asked_is_one_that_did_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sending to it fails then, before anything can be read."""
+    launch = worker_client._launch
+
+    def dead(theirs: socket.socket, words: IO[bytes]) -> subprocess.Popen[bytes]:
+        process = launch(theirs, words)
+        process.kill()
+        process.wait()
+        return process
+
+    monkeypatch.setattr(worker_client, "_launch", dead)
+    with pytest.raises(WorkerKilled, match=r"did not start \(killed by SIGKILL\): see `flopwatt doctor`"):
+        Worker(RigSpec(scenario="h100"))
+
+
+def test_a_machine_that_starts_no_process_ends_the_run_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a container's limit on processes is reached in the middle of a plan."""
+    spec = RigSpec(scenario="h100")
+    run = Run(Worker(spec), spec, Policy())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    found = list(run.steps(two_processes()[1:]))
+    assert [step.message for step in found if isinstance(step, End)] == [
+        "no measuring process for the remaining 1 cases: the measuring process cannot be started (resource "
+        "temporarily unavailable): end other processes, or raise the limits of this one"
+    ]
 
 
 HOSTILE = ("msgspec", "numpy", "socket", "torch", "json", "flopwatt")

@@ -20,7 +20,8 @@ from flopwatt.runs.samples import RawMeasurement
 from flopwatt.runs.store import RunFile, read
 from flopwatt.runs.suites import suite_from_shapes
 from flopwatt_process import flopwatt, sources, start
-from runs import WORDS, children, wait_for
+from processes import children, is_stopped, wait_for
+from simulated_runs import WORDS
 
 SLEEPING = """
 import itertools, sys
@@ -107,10 +108,6 @@ if "flopwatt.measurement.worker" in sys.orig_argv:
     CpuTimer.pump = stopping
 """
 """A worker that stops itself once, under load."""
-
-
-def is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from flopwatt.errors import SuiteError
 from flopwatt.measurement import runner
 from flopwatt.measurement.messages import RigSpec
 from flopwatt.measurement.runner import Progress, Run
+from flopwatt.measurement.simulation.loading import shipped
 from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Choices, Plan, build
 from flopwatt.runs.records import End, Event, Policy, Record, Segment
@@ -23,11 +24,8 @@ def plan(processes: int = 1) -> Plan:
 
 
 def scenario(folder: Path, faults: str) -> str:
-    from importlib.resources import files
-
-    shipped = (files("flopwatt.measurement.simulation") / "scenarios" / "h100.toml").read_text()
     path = folder / "faulty.toml"
-    path.write_text(shipped.replace("[faults]\n", "") + f"\n[faults]\n{faults}\n")
+    path.write_text(f"{shipped()['h100']}\n[faults]\n{faults}\n")
     return str(path)
 
 

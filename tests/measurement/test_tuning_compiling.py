@@ -74,5 +74,5 @@ def test_a_compiler_that_dies_costs_its_problem_only():
     ]
     assassin.join()
     assert len(results) == 2
-    assert [result for result in results if isinstance(result, str)] == ["the compiler died: SIGKILL"]
+    assert [result for result in results if isinstance(result, str)] == ["the compiler died: killed by SIGKILL"]
     assert sum(isinstance(result, Resources) for result in results) == 1

@@ -8,6 +8,7 @@ from ctypes.util import find_library
 import pytest
 
 from fake_nvml import build
+from flopwatt.measurement.nvml_device import board_id
 
 READ = """
 from flopwatt.measurement.power.nvml import open_nvml
@@ -224,8 +225,8 @@ def test_no_bindings_is_one_line_with_the_remedy(fake_gpu):
 )
 def test_a_gpu_is_found_by_every_name_it_has(fake_gpu, selector):
     gpu = fake_gpu(gpus=2, mig=1)
-    code = "from flopwatt.measurement.nvml_device import describe\nanswer = describe({!r}).pci_bus_id"
-    assert gpu.run(code.format(selector)) == "00000000:1b:00.0"
+    code = "from flopwatt.measurement.nvml_device import describe\nanswer = describe({!r}).board_id"
+    assert gpu.run(code.format(selector)) == board_id("GPU-00000000-1111-2222-3333-444444444441")
 
 
 @pytest.mark.parametrize("selector", ["7", "GPU-none", "ffff", "0000:ff:00.0"])

@@ -77,17 +77,17 @@ def compare(
     from flopwatt.commands import compare as command
 
     request = command.Request(
-        (base, *(also_base or ())),
-        (new, *(also_new or ())),
-        metric,
-        threshold,
-        best,
-        base_backend,
-        new_backend,
-        allow_mixed,
-        fail_on,
-        base_gpu,
-        new_gpu,
+        base=(base, *(also_base or ())),
+        new=(new, *(also_new or ())),
+        metric=metric,
+        threshold=threshold,
+        best=best,
+        base_backend=base_backend,
+        new_backend=new_backend,
+        allow_mixed=allow_mixed,
+        fail_on=fail_on,
+        base_gpu=base_gpu,
+        new_gpu=new_gpu,
     )
     return command.compare(request, format, output, console())
 

@@ -17,7 +17,7 @@ from flopwatt.analysis.claims.claim import Answer
 from flopwatt.analysis.claims.evidence import Evidence
 from flopwatt.analysis.report.claims import show
 from flopwatt.commands.data import json_array, once
-from flopwatt.errors import InputError
+from flopwatt.commands.words import one_of
 from flopwatt.runs.collector import paused_collector
 from flopwatt.runs.store import read
 
@@ -28,8 +28,7 @@ HEAD_BYTES: Final = 200
 
 def claims(files: Sequence[Path], format: str, console: Console) -> int:
     """Prints every claim with its verdict and working. Raises InputError, RunFileError, CalibrationError."""
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    one_of("format", format, FORMATS)
     with paused_collector():
         found = answers(gather(files))
     if format == "json":

@@ -15,7 +15,9 @@ from rich.console import Console
 from flopwatt.analysis.comparing.comparison import FAIL_ON, Options, RunComparison
 from flopwatt.analysis.comparing.comparison import compare as compare_runs
 from flopwatt.analysis.comparing.matching import Backends
-from flopwatt.commands.data import csv_rows, json_array, refuse_input
+from flopwatt.commands.data import csv_rows, json_array
+from flopwatt.commands.words import one_of
+from flopwatt.commands.writing import refuse_input, whole
 from flopwatt.errors import InputError
 from flopwatt.runs.account import run_files
 from flopwatt.runs.collector import paused_collector
@@ -44,12 +46,10 @@ class Request:
 
 def compare(request: Request, format: str, output: Path | None, console: Console) -> int:
     """Compares and shows; 1 for a regression, 3 where it cannot be told. Raises InputError or RunFileError."""
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    one_of("format", format, FORMATS)
     if format == "table" and output is not None:
         raise InputError("-o goes with --format csv or json")
-    if request.fail_on not in FAIL_ON:
-        raise InputError(f"unknown --fail-on {request.fail_on!r}: choose one of {', '.join(FAIL_ON)}")
+    one_of("--fail-on", request.fail_on, FAIL_ON)
     if (request.base_backend is None) != (request.new_backend is None):
         raise InputError("--base-backend and --new-backend go together: name one for each side")
     if request.best and request.base_backend is not None:
@@ -71,16 +71,11 @@ def compare(request: Request, format: str, output: Path | None, console: Console
 
             console.print(view(result))
             return code
-        try:
-            if output is None:
-                _write(result, format, request.fail_on, sys.stdout)
-            else:
-                with output.open("w", encoding="utf-8", newline="") as file:
-                    _write(result, format, request.fail_on, file)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise InputError(f"{output}: {(error.strerror or str(error)).lower()}: choose another -o") from None
+        if output is None:
+            _write(result, format, request.fail_on, sys.stdout)
+        else:
+            with whole(output) as path, path.open("w", encoding="utf-8", newline="") as file:
+                _write(result, format, request.fail_on, file)
     return code
 
 

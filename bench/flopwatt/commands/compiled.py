@@ -19,6 +19,7 @@ from rich.table import Table
 
 from flopwatt.commands.run import EXIT_DONE, EXIT_NO
 from flopwatt.commands.tune import Tuning, config_text, in_layouts
+from flopwatt.commands.words import one_of
 from flopwatt.errors import InputError
 from flopwatt.measurement.device import choose, threads
 from flopwatt.measurement.tuned.device import device_of
@@ -83,8 +84,7 @@ class Row:
 def compile_only(tuning: Tuning, targets: Sequence[str], format: str, console: Console, log: Console) -> int:
     """Compiles into Triton's cache and prints a table; 1 where a backend's default does not compile or fit."""
     tuning.check()
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    one_of("format", format, FORMATS)
     devices = _devices(tuning, targets)
     todo: list[Job] = []
     defaults: set[tuple[str, str, str]] = set()

@@ -7,14 +7,12 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import msgspec
 from rich.console import Console
 
-from flopwatt import __version__
 from flopwatt.analysis.cost import architecture, assumptions, machine
 from flopwatt.analysis.cost.choosing import Wanted, choose
 from flopwatt.analysis.cost.layout import Attention, Layout, Recompute, Shard, parse_degrees
@@ -25,6 +23,7 @@ from flopwatt.analysis.report import cost as shown
 from flopwatt.analysis.report.page import plotting, training_cost
 from flopwatt.commands import pages
 from flopwatt.commands.data import csv_rows
+from flopwatt.commands.words import one_of
 from flopwatt.errors import InputError, LayoutRefused
 
 FORMATS: Final = ("table", "csv", "json")
@@ -61,8 +60,7 @@ class Request:
 
 def cost(request: Request, format: str, output: Path | None, console: Console, log: Console) -> int:
     """Prices and prints; 1 where no point of a sweep is possible. Raises LayoutRefused for a single one, InputError."""
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    one_of("format", format, FORMATS)
     if output is not None:
         pages.check(output)
     numbers = assumptions.parse(request.assume)
@@ -80,8 +78,7 @@ def cost(request: Request, format: str, output: Path | None, console: Console, l
     if not priced:
         return 1
     if output is not None:
-        made = f"flopwatt {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        pages.write(output, training_cost.page(priced, stated, plotting.library(), made).encode())
+        pages.write(output, training_cost.page(priced, stated, plotting.library(), pages.made()).encode())
         log.print(f"written to {output}")
     if format == "json":
         sys.stdout.write(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
-
-from flopwatt.errors import InputError
 
 FORMULA_STARTS: Final = frozenset("=+-@\t\r")
 """What a spreadsheet takes for the beginning of a formula, which can fetch and run things."""
@@ -46,16 +45,7 @@ def json_array(file: IO[str], rows: Iterable[Mapping[str, Any]]) -> None:
 
 def once(files: Iterable[Path]) -> list[Path]:
     """The files without repetition: one given twice would count twice."""
-    return list({path.resolve(): path for path in files}.values())
-
-
-def refuse_input(output: Path | None, inputs: Iterable[Path]) -> None:
-    """Raises InputError where writing `output` would replace one of the run files it is made from."""
-    if output is None or not output.exists():
-        return
-    for path in inputs:
-        if path.exists() and output.samefile(path):
-            raise InputError(f"{output} is what is read: choose another -o")
+    return list({os.path.realpath(path): path for path in files}.values())  # unlike Path.resolve, bears loops of links
 
 
 _encoder = msgspec.json.Encoder()

@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flopwatt.errors import InputError
+from flopwatt.commands.words import one_of
 from flopwatt.measurement.doctor import Finding, can_measure, diagnose
 from flopwatt.text import printable
 
+FORMATS: Final = ("table", "json")
 STYLE: Final = {"ok": "green", "warn": "yellow", "fail": "red", "absent": "dim"}
 
 
 def doctor(format: str, console: Console) -> int:
     """Prints the findings; 1 where nothing can be measured here."""
-    if format not in ("table", "json"):
-        raise InputError(f"unknown format {format!r}: choose table or json")
+    one_of("format", format, FORMATS)
     findings = diagnose()
     if format == "json":
         print(msgspec.json.format(msgspec.json.encode(findings)).decode())

@@ -105,9 +105,8 @@ def _on_cluster(address: str | None, measure: Callable[[RayCluster], int], log: 
             finally:
                 cluster.close()
     except (Interrupted, SystemExit) as stop:
-        if (
-            isinstance(stop, SystemExit) and stop.code != signal.SIGTERM
-        ):  # with which Ray, from its start on, answers it
+        # Ray, from its start on, answers SIGTERM by an exit of that code.
+        if isinstance(stop, SystemExit) and stop.code != signal.SIGTERM:
             raise
         told = stop if isinstance(stop, Interrupted) else "SIGTERM"
         log.print(f"stopped by {told}, while nothing was being measured")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from flopwatt import __version__
 from flopwatt.analysis.boards.reading import Cases, read_boards
 from flopwatt.analysis.boards.spread import Kind, kinds
 from flopwatt.analysis.comparing.comparison import Options, compare
@@ -26,8 +24,6 @@ def report(folder: Path, output: Path | None, png: Path | None, console: Console
     """Shows the spread, and writes the page and the figures where asked. Raises InputError or RunFileError."""
     if output is not None:
         pages.check(output)
-    if png is not None:
-        pages.make_folder(png)
     cases = Cases()
     found = kinds(read_boards(run_files(folder), cases), cases)
     if not found:
@@ -37,16 +33,15 @@ def report(folder: Path, output: Path | None, png: Path | None, console: Console
         console.print(f"{shown.total(account)}. {shown.MODES[account.mode]}\n", highlight=False)
     console.print(shown.spread_view(found))
     if output is not None:
-        made = f"flopwatt {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        page = fleet_page.page(found, against(folder, found), account, plotting.library(), made)
+        page = fleet_page.page(found, against(folder, found), account, plotting.library(), pages.made())
         pages.write(output, page.encode())
         console.print(printable(f"{output}: {len(page.encode()) / 1e6:.1f} MB"), soft_wrap=True, highlight=False)
     if png is not None:
-        drawn = fleet_page.figures(found)
+        pages.make_folder(png)
         simulated = any(kind.origin == "simulated" for kind in found)
-        for one in drawn:
-            subtitle = "flopwatt; simulated, not measured" if simulated else "flopwatt"
-            pages.write(png / f"{one.name}.png", plotting.png(one, subtitle))
+        subtitle = "flopwatt; simulated, not measured" if simulated else "flopwatt"
+        drawn = fleet_page.figures(found)
+        pages.write_figures(png, drawn, subtitle)
         console.print(printable(f"{png}: {len(drawn)} figures"), soft_wrap=True, highlight=False)
     return 0
 

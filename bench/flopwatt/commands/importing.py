@@ -15,7 +15,8 @@ from flopwatt import __version__
 from flopwatt.analysis.formats import aiconfigurator, cutlass_profiler, tidy_csv
 from flopwatt.analysis.formats.collect import Collector, SuiteFilter
 from flopwatt.analysis.formats.foreign import TEXT_MOST, Table, resolve_gpu
-from flopwatt.commands.request import check_output
+from flopwatt.commands.words import one_of
+from flopwatt.commands.writing import check_output
 from flopwatt.errors import InputError
 from flopwatt.runs.records import SCHEMA_VERSION, End, Line, RunHeader
 from flopwatt.runs.whole_file import write_whole
@@ -40,6 +41,7 @@ class Request:
 
 def import_table(request: Request, console: Console) -> int:
     """Writes the run file and prints what is in it. Raises InputError, SuiteError or RunFileError, writing nothing."""
+    one_of("format", request.format, FORMATS)
     check_output(request.output)
     for name, text, most in (("--source", request.source, SOURCE_MOST), ("--gpu", request.gpu, TEXT_MOST)):
         if text is not None and not 0 < len(text.strip()) <= most:
@@ -68,9 +70,7 @@ def _open(request: Request, gpu: str | None) -> Table:
             return aiconfigurator.open_table(request.path)
         case "cutlass-profiler":
             return cutlass_profiler.open_table(request.path, gpu)
-        case "csv":
-            return tidy_csv.open_table(request.path, gpu)
-    raise InputError(f"unknown format {request.format!r}: choose one of {', '.join(FORMATS)}")
+    return tidy_csv.open_table(request.path, gpu)
 
 
 def _lines(header: RunHeader, collector: Collector, table: Table) -> Iterator[Line]:

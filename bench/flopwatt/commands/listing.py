@@ -8,6 +8,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from flopwatt.commands.words import one_of
 from flopwatt.errors import InputError
 from flopwatt.runs.plan import Choices, build
 from flopwatt.runs.suites import list_suites
@@ -87,8 +88,7 @@ def _device(wanted: str) -> Device:
 
 
 def _print(entries: list[dict[str, Any]], format: str, console: Console) -> None:
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    one_of("format", format, FORMATS)
     if format == "json":
         print(json.dumps(entries, indent=1))
         return

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from flopwatt import __version__
+from flopwatt.analysis.report.page import plotting
+from flopwatt.analysis.report.page.figure import Figure
+from flopwatt.commands.writing import whole
 from flopwatt.errors import InputError
+from flopwatt.text import plain
 
 PAGE_START: Final = b"<!doctype html>"
 
@@ -22,19 +28,20 @@ def check(output: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise InputError(f"{output}: {(error.strerror or str(error)).lower()}: choose another -o") from None
+        raise InputError(f"{output}: {plain(error)}: choose another -o") from None
 
 
-def write(path: Path, data: bytes) -> None:
+def write(output: Path, data: bytes) -> None:
     """A whole file or none. Raises InputError where it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}: choose another place") from None
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(output) as path:
+        path.write_bytes(data)
+
+
+def write_figures(folder: Path, figures: Sequence[Figure], subtitle: str) -> None:
+    """The figures as PNG. subtitle: what stands below each title. Raises InputError."""
+    for figure in figures:
+        with whole(folder / f"{figure.name}.png", "--png") as path:
+            path.write_bytes(plotting.png(figure, subtitle))
 
 
 def make_folder(folder: Path) -> None:
@@ -42,4 +49,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: {(error.strerror or str(error)).lower()}: choose another --png") from None
+        raise InputError(f"{folder}: {plain(error)}: choose another --png") from None
+
+
+def made() -> str:
+    """Which flopwatt makes a page, and when."""
+    return f"flopwatt {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

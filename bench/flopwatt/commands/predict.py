@@ -19,6 +19,7 @@ from flopwatt.analysis.formats import text_table
 from flopwatt.analysis.report.calibration_words import doubts, name_of
 from flopwatt.analysis.report.quantities import seconds, significant
 from flopwatt.commands.data import csv_rows, json_array
+from flopwatt.commands.words import one_of
 from flopwatt.errors import InputError
 from flopwatt.runs.suites.suite import parse_shape
 
@@ -59,8 +60,7 @@ class Asked:
 
 def predict(request: Request, format: str, console: Console) -> int:
     """Predicts and prints rows in the order asked. Raises InputError, CalibrationError."""
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    one_of("format", format, FORMATS)
     calibration = load_calibration(request.calibration)
     asked = list(asked_for(request.shape, request.shapes, request.dtype or usual(calibration)))
     if not asked:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, get_args
 
+from flopwatt.commands.words import one_of
 from flopwatt.errors import InputError
 from flopwatt.runs.plan import Choices, Plan, build
 from flopwatt.runs.records import EFFORTS, REGIMES, EffortName, Environment, Regime
@@ -66,10 +66,15 @@ class Request:
 
     def check(self) -> None:
         """Raises InputError or SuiteError for the first word that is wrong, whatever device there is."""
-        _among("dtype", self.dtypes, DTYPES)
-        _among("backend", self.backends, tuple(BACKENDS))
-        _among("regime", self.regimes, REGIMES)
-        _among("effort", [self.effort] if self.effort else [], EFFORTS)
+        asked = (
+            ("dtype", self.dtypes, DTYPES),
+            ("backend", self.backends, tuple(BACKENDS)),
+            ("regime", self.regimes, REGIMES),
+            ("effort", [self.effort] if self.effort else [], EFFORTS),
+        )
+        for what, words, known in asked:
+            for word in words:
+                one_of(what, word, known)
         if self.processes is not None and not 1 <= self.processes <= PROCESSES_MAX:
             raise InputError(f"--processes {self.processes}: give 1 to {PROCESSES_MAX}")
         try:
@@ -146,21 +151,3 @@ def parse_duration(text: str | None) -> float | None:
     if not 0 < seconds <= 30 * 86400:
         raise InputError(f"duration {text!r}: write a number with s, m or h, such as 90s or 10m")
     return seconds
-
-
-def check_output(path: Path) -> None:
-    """Raises InputError where `path` cannot become a new file. Creates nothing."""
-    try:
-        exists = path.exists()
-    except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}: choose another -o") from None
-    if exists:
-        raise InputError(f"{path} exists: choose another name for -o, or continue it with --resume {path}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist: create it, or choose another -o")
-
-
-def _among(what: str, given: Sequence[str], known: Sequence[str]) -> None:
-    for word in given:
-        if word not in known:
-            raise InputError(f"unknown {what} {word!r}: choose one of {', '.join(known)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flopwatt.analysis.report import terminal
-from flopwatt.commands.request import Request, check_output
+from flopwatt.commands.request import Request
 from flopwatt.commands.stopping import Interrupted, stopping_signals
+from flopwatt.commands.writing import check_output
 from flopwatt.errors import RunFileError, WritingStopped
 from flopwatt.measurement.device import default_dtype
 from flopwatt.measurement.messages import RigSpec
@@ -51,7 +52,7 @@ def run(request: Request, target: Target, console: Console, log: Console) -> int
     request.check()
     if target.output is not None:
         check_output(target.output)
-    worker = _start(target.spec, log)
+    worker = start(target.spec, log)
     try:
         environment = worker.hello.environment
         plan = request.plan(environment, default_dtype(environment))
@@ -86,14 +87,14 @@ def resume(target: Target, path: Path, budget_s: float | None, console: Console,
             log.print(f"{path}: nothing left to measure")
             return _finish(path, console)
         spec = spec_like(before, spec, left[0].process)
-        worker = _start(spec, log)
+        worker = start(spec, log)
         try:
             same_board(before, worker.hello)
+            if before.segments and (remark := resumed(before.segments[-1].environment, worker.hello.environment)):
+                writer.append(remark)
         except BaseException:
             worker.kill()
             raise
-        if before.segments and (remark := resumed(before.segments[-1].environment, worker.hello.environment)):
-            writer.append(remark)
         return _measure(worker, spec, policy, writer, left, len(before.segments), console, log)
 
 
@@ -121,8 +122,9 @@ def plan_view(plan: Plan, device_kind: str) -> Table:
     return table
 
 
-def _start(spec: RigSpec, log: Console) -> Worker:
-    with log.status("starting the measuring process") if log.is_terminal else _nothing():
+def start(spec: RigSpec, log: Console) -> Worker:
+    """A new measuring process, waited for with a word on a terminal. Raises the FlopwattError that it refuses with."""
+    with log.status("starting the measuring process") if log.is_terminal else nullcontext():
         return Worker(spec)
 
 
@@ -181,11 +183,6 @@ def _finish(path: Path, console: Console) -> int:
     if "failed" in statuses or statuses == {"skipped"}:
         return EXIT_NO
     return EXIT_DONE if run_file.end is None or run_file.end.reason == "done" else EXIT_UNFINISHED
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

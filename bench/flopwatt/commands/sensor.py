@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from flopwatt.errors import InputError, WorkerError
+from flopwatt.commands.run import start
+from flopwatt.commands.words import one_of
+from flopwatt.errors import WorkerError
 from flopwatt.measurement.messages import Broken, Hello, Identified, RigSpec
 from flopwatt.measurement.perturbation import TARGET
-from flopwatt.measurement.worker_client import Worker, WorkerDied
+from flopwatt.measurement.worker_client import WorkerDied
 from flopwatt.runs.effort import SENSOR_PERIODS
 from flopwatt.runs.identification import UNIDENTIFIED
 from flopwatt.runs.records import SensorIdentity
 from flopwatt.text import printable
+
+FORMATS: Final = ("table", "json")
 
 
 class SensorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +40,7 @@ class SensorReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def sensor(spec: RigSpec, format: str, console: Console, log: Console) -> int:
     """Identifies the sensor of one device and prints what it is; 1 where nothing could be told."""
-    if format not in ("table", "json"):
-        raise InputError(f"unknown format {format!r}: choose table or json")
+    one_of("format", format, FORMATS)
     report = _identify(spec, log)
     if format == "json":
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
@@ -46,7 +50,7 @@ def sensor(spec: RigSpec, format: str, console: Console, log: Console) -> int:
 
 
 def _identify(spec: RigSpec, log: Console) -> SensorReport:
-    worker = Worker(spec)
+    worker = start(spec, log)
     try:
         if worker.hello.environment.kind == "cuda" and spec.scenario is None:
             log.print("switching a GEMM on and off for about a minute, beside it reading power ...")

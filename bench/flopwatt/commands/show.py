@@ -10,7 +10,9 @@ from typing import IO, Final
 from rich.console import Console
 
 from flopwatt.analysis.report import terminal
-from flopwatt.commands.data import csv_rows, json_array, refuse_input
+from flopwatt.commands.data import csv_rows, json_array
+from flopwatt.commands.words import one_of
+from flopwatt.commands.writing import refuse_input, whole
 from flopwatt.errors import InputError
 from flopwatt.runs.collector import paused_collector
 from flopwatt.runs.store import RunFile, read
@@ -21,8 +23,7 @@ FORMATS: Final = ("table", "csv", "json", "parquet")
 
 def show(files: Sequence[Path], format: str, output: Path | None, console: Console) -> int:
     """Shows run files; parquet, being binary, goes to a file. Raises InputError or RunFileError."""
-    if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    one_of("format", format, FORMATS)
     if format == "parquet" and output is None:
         raise InputError("parquet is binary: name a file with -o")
     if format == "table" and output is not None:
@@ -32,20 +33,16 @@ def show(files: Sequence[Path], format: str, output: Path | None, console: Conso
     if format == "table":
         terminal.show(runs, console)
         return 0
-    try:
-        with paused_collector():
+    with paused_collector():
+        if output is None:
+            _write_text(runs, format, sys.stdout)
+            return 0
+        with whole(output) as path:
             if format == "parquet":
-                assert output is not None
-                _write_parquet(runs, output)
-            elif output is None:
-                _write_text(runs, format, sys.stdout)
+                _write_parquet(runs, path)
             else:
-                with output.open("w", encoding="utf-8", newline="") as file:
+                with path.open("w", encoding="utf-8", newline="") as file:
                     _write_text(runs, format, file)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise InputError(f"{output}: {(error.strerror or str(error)).lower()}: choose another -o") from None
     return 0
 
 

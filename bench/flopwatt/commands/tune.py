@@ -8,27 +8,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from flopwatt.commands.request import Request
-from flopwatt.commands.run import (
-    EXIT_DONE,
-    EXIT_INTERRUPTED,
-    EXIT_NO,
-    EXIT_UNFINISHED,
-    carry_out,
-)
-from flopwatt.errors import DeviceError, InputError, TuningStoreError
+from flopwatt.commands.run import EXIT_DONE, EXIT_INTERRUPTED, EXIT_NO, EXIT_UNFINISHED, carry_out, start
+from flopwatt.commands.words import one_of
+from flopwatt.errors import DeviceError, InputError
 from flopwatt.measurement.device import default_dtype
 from flopwatt.measurement.messages import RigSpec
 from flopwatt.measurement.runner import Run, now
 from flopwatt.measurement.session import default_name, header
 from flopwatt.measurement.tuned import store as tuning_store
 from flopwatt.measurement.tuned.device import device_of
-from flopwatt.measurement.tuned.records import Entry, Objective
+from flopwatt.measurement.tuned.records import OBJECTIVES, Entry, Objective
 from flopwatt.measurement.tuning.search import (
     REGIMES,
     Shortlist,
@@ -40,7 +35,6 @@ from flopwatt.measurement.tuning.search import (
     wishes,
 )
 from flopwatt.measurement.tuning.verdict import Verdict, decide
-from flopwatt.measurement.worker_client import Worker
 from flopwatt.runs.plan import Plan
 from flopwatt.runs.records import Environment, Event, Policy
 from flopwatt.runs.store import RunFile, RunWriter, read
@@ -68,12 +62,9 @@ class Tuning:
         if not 2 <= self.candidates <= CANDIDATES_MAX:
             raise InputError(f"--candidates {self.candidates}: give 2 to {CANDIDATES_MAX}")
         for layout in self.layouts:
-            if layout not in LAYOUTS:
-                raise InputError(f"unknown layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
-        for objective in get_args(Objective):
-            if objective == self.objective:
-                return objective  # type: ignore[no-any-return]
-        raise InputError(f"unknown objective {self.objective!r}: choose one of {', '.join(get_args(Objective))}")
+            one_of("layout", layout, LAYOUTS)
+        one_of("objective", self.objective, OBJECTIVES)
+        return next(objective for objective in OBJECTIVES if objective == self.objective)
 
     def wishes(self, environment: Environment, device: Device, log: Console) -> list[Wish]:
         """What can be tuned on this device; what cannot be is logged with the reason. Raises InputError for nothing."""
@@ -110,17 +101,20 @@ def tune(tuning: Tuning, console: Console, log: Console) -> int:
     objective = tuning.check()
     store = tuning.store or tuning_store.user_path()
     tuning_store.load(store)  # a damaged one is said before an hour is spent, not after
-    worker = Worker(tuning.spec)
+    worker = start(tuning.spec, log)
     try:
         environment = worker.hello.environment
         if environment.kind != "cuda":
             raise DeviceError("tuning measures GPU kernels: there is no GPU here; --compile-only needs none")
         device = device_of(environment)
-        lists = _compile(tuning.wishes(environment, device, log), device, tuning.candidates, objective, log)
+        wished = tuning.wishes(environment, device, log)
+        tuning_store.make_folder(store)
+        lists = _compile(wished, device, tuning.candidates, objective, log)
         planned = plan_for(lists, objective)
         plan = Plan(tuple(planned), (), 1)
         policy = Policy(seed=tuning.request.seed, budget_s=tuning.request.budget_s, shared=tuning.spec.shared)
-        writer = RunWriter.create(_beside(store, default_name(worker.hello, plan)), header(worker.hello, plan, policy))
+        evidence = store.parent / f"tuning-{default_name(worker.hello, plan)}"
+        writer = RunWriter.create(evidence, header(worker.hello, plan, policy))
     except BaseException:
         worker.kill()
         raise
@@ -141,16 +135,6 @@ def _compile(asked: Sequence[Wish], device: Device, most: int, objective: Object
             elif status is not None:
                 status.update(f"compiling: {step} candidates left")
     return found
-
-
-def _beside(store: Path, name: str) -> Path:
-    """The run file's place: in the store's folder, which is made where it is missing."""
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        said = (error.strerror or str(error)).lower()
-        raise TuningStoreError(f"{store}: {said}: choose a store that can be written with -o") from None
-    return store.parent / f"tuning-{name}"
 
 
 def _conclude(

@@ -18,8 +18,7 @@ from flopwatt.fleet import agent
 from flopwatt.fleet.agent import Common, Order
 from flopwatt.fleet.gate import Gate
 from flopwatt.fleet.slots import Slot
-from flopwatt.runs.growing_file import plain
-from flopwatt.text import anonymous, shortened
+from flopwatt.text import anonymous, plain, shortened
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -15,8 +15,8 @@ from flopwatt.fleet.slots import Slot
 from flopwatt.measurement.session import device_words, header, resumed, same_board, slug
 from flopwatt.runs import account as accounts
 from flopwatt.runs.account import Account, Fate
-from flopwatt.runs.growing_file import plain
 from flopwatt.runs.store import RunFile, RunWriter, read
+from flopwatt.text import plain
 
 
 class Folder:

@@ -76,7 +76,7 @@ def _cpu(number: int, node: Mapping[str, Any]) -> Slot:
 def simulated(scenarios: Sequence[str], nodes: int, per_node: int) -> list[Slot]:
     """That many simulated nodes of each scenario, which any node of the cluster computes. Raises InputError."""
     if not 0 < nodes * per_node <= GPUS_MOST or min(nodes, per_node) < 1:
-        raise InputError(f"--gpus {nodes}x{per_node}: give 1 to {GPUS_MOST:,} GPUs, such as 16 or 4x8")
+        raise InputError(f"--gpus: {nodes * per_node:,} of them: give 1 to {GPUS_MOST:,} GPUs, such as 16 or 4x8")
     return [
         Slot(name, kind * nodes + node, gpu, per_node, None, 1.0, scenario, node * per_node + gpu)
         for kind, (scenario, name) in enumerate((scenario, load_scenario(scenario).name) for scenario in scenarios)

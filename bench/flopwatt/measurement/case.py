@@ -84,9 +84,11 @@ def measure_prepared(rig: Rig, case: Case, prepared: Prepared, *, seed: int = 0,
     case = msgspec.structs.replace(case, config=prepared.config)
     if prepared.correct is False:
         return _wrong(case, prepared)
-    measure = _Bursts if case.regime == "burst" else _Sustained
+    effort = EFFORT[case.effort]
     joined, asleep_ns, presence = rig.joined_by(), rig.clock.suspended_ns(), Presence()
-    measuring = measure(rig, prepared, EFFORT[case.effort], seed, soak)
+    measuring = (
+        _Bursts(rig, prepared, effort) if case.regime == "burst" else _Sustained(rig, prepared, effort, seed, soak)
+    )
     raw = measuring.measure()
     # A burst's median forgets the launch that was delayed, and nothing is warm that could cool.
     loads = measuring.loads if case.regime == "sustained" else ()
@@ -134,7 +136,7 @@ def _judge_energy(rig: Rig, case: Case, raw: RawMeasurement) -> tuple[EnergyStat
 class _Bursts:
     """Rest, then at most 25 ms of load, several times, until the bursts agree or enough were run."""
 
-    def __init__(self, rig: Rig, prepared: Prepared, effort: Effort, seed: int, soak: bool) -> None:
+    def __init__(self, rig: Rig, prepared: Prepared, effort: Effort) -> None:
         self._rig = rig
         self._timer = prepared.timer
         self._sets = prepared.operand_sets

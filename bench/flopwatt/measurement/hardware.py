@@ -6,7 +6,6 @@ import os
 import time
 from typing import Final
 
-import numpy as np
 import torch
 
 import gemmkernels.backend
@@ -15,39 +14,30 @@ from flopwatt.measurement import device as devices
 from flopwatt.measurement.clock import MonotonicClock
 from flopwatt.measurement.gpu_lock import GpuLock
 from flopwatt.measurement.identity_store import recall
+from flopwatt.measurement.idle import AFTER_REST_S, SETTLE_S, idle_watts
 from flopwatt.measurement.nvml_device import NvmlFacts, board_id, describe
 from flopwatt.measurement.power.process import open_sampler
 from flopwatt.measurement.power.sampler import Sampler
+from flopwatt.measurement.power.sensor import GAIN_UNCERTAINTY
 from flopwatt.measurement.rig import CaseSkipped, Prepared
 from flopwatt.measurement.timing import Timer
 from flopwatt.measurement.timing_cpu import CpuTimer
 from flopwatt.measurement.tuned.lookup import Tuned
 from flopwatt.measurement.workload import Workbench, Workload
 from flopwatt.runs import gpus
-from flopwatt.runs.effort import S
 from flopwatt.runs.records import Case, Environment, Origin, SensorIdentity
 from gemmkernels.backend import Device
-
-IDLE_S: Final = 1.0
-"""How long idle power is watched, before and after there is a CUDA context."""
-
-IDLE_SETTLE_S: Final = 0.5
-"""What a sensor may take to show that a context was made: its rise and its reporting delay together."""
-
-IDLE_AFTER_REST_S: Final = 2.0
-"""Rest between the last load and the reading of idle power: a running average over a second must have left it."""
 
 BUSY_TRIES: Final = 4
 BUSY_WAIT_S: Final = 0.5
 """A process that has just ended, such as the worker before this one, may still be listed for a moment."""
 
-GAIN_UNCERTAINTY: Final = 0.05
-"""Relative; the accuracy usually quoted for NVIDIA's board sensors. No bound: −6 % to +11 % have been seen (Yang,
-Adamek and Armour, SC'24, arXiv 2312.02741)."""
-
 
 class HardwareRig:
-    """One real device. Everything but the sampler runs in this process, on one thread."""
+    """One real device. Everything but the sampler runs in this process, on one thread.
+
+    bench: prepares workloads on it.
+    """
 
     origin: Origin = "measured"
 
@@ -64,7 +54,7 @@ class HardwareRig:
         self._uuid = ""
         self._others: int | None = None
         self._lock: GpuLock | None = None
-        self._bench = Workbench(device, Tuned(environment, self.origin))
+        self.bench = Workbench(device, Tuned(environment, self.origin))
         torch.set_num_threads(devices.threads())
 
     @classmethod
@@ -98,7 +88,7 @@ class HardwareRig:
             backend = gemmkernels.backend.load(case.backend)
         except ImportError as error:
             raise CaseSkipped(f"{case.backend} needs a package that is not installed: {error}") from None
-        return self.prepared(self._bench.prepare(case, backend, seed))
+        return self.prepared(self.bench.prepare(case, backend, seed))
 
     def prepared(self, workload: Workload) -> Prepared:
         """A workload of this rig's device with a timer around it."""
@@ -112,11 +102,6 @@ class HardwareRig:
             input_audit=workload.input_audit,
         )
 
-    @property
-    def bench(self) -> Workbench:
-        """Prepares workloads on this rig's device."""
-        return self._bench
-
     def joined_by(self) -> int:
         if self.device.kind == "cpu":
             return 0
@@ -126,7 +111,7 @@ class HardwareRig:
     def idle_after(self) -> float | None:
         if self.device.kind == "cuda":
             torch.cuda.synchronize()
-        return self._idle_w(max(IDLE_AFTER_REST_S, self.sensor.rest_s))
+        return idle_watts(self.clock, self.sampler, max(AFTER_REST_S, self.sensor.rest_s))
 
     def release(self) -> None:
         if self.device.kind == "cuda":
@@ -147,20 +132,12 @@ class HardwareRig:
     def _wake(self, idle: bool) -> None:
         """Makes the CUDA context, with idle power read on either side of it."""
         if idle:
-            self.idle_w = self._idle_w()
+            self.idle_w = idle_watts(self.clock, self.sampler)
         torch.cuda.set_device(self.device.index)
         torch.zeros(1, device=self.device.torch_name)
         torch.cuda.synchronize()
         if idle:
-            self.idle_context_w = self._idle_w(max(IDLE_SETTLE_S, self.sensor.rest_s))
-
-    def _idle_w(self, rest_s: float = IDLE_SETTLE_S) -> float | None:
-        self.clock.sleep_ns(round(rest_s * S))
-        self.sampler.start()
-        self.clock.sleep_ns(round(IDLE_S * S))
-        trace = self.sampler.stop().power
-        watts = [mw * 1e-3 for mw in trace.instant_mw or trace.average_mw if mw] if trace else []
-        return float(np.mean(watts)) if watts else None
+            self.idle_context_w = idle_watts(self.clock, self.sampler, max(SETTLE_S, self.sensor.rest_s))
 
 
 def _identity(sampler: Sampler) -> SensorIdentity:

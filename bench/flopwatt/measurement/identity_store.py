@@ -19,7 +19,6 @@ from flopwatt.runs.records import SensorIdentity
 FORMAT: Final = 1
 """Of these files, and of the method behind them: what an older method told is told anew. History: 1, the first."""
 
-
 LEAST_S: Final = 1e-4
 MOST_S: Final = 10.0
 """Bounds of a sensor's periods and windows: known ones lie between a millisecond and a second."""

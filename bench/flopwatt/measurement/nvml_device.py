@@ -24,22 +24,18 @@ T = TypeVar("T")
 class NvmlFacts:
     """Identity and state of one GPU. None where a fact could not be read; `unreadable` then holds its NVML code.
 
-    board_id: SHA-256 of the UUID, 12 digits; the UUID itself is never kept. pci_bus_id: lower case, for matching CUDA's
-    device. other_processes: compute processes besides the caller's own; in a container the driver counts by the
-    host's process ids, so ask before creating a CUDA context there.
+    board_id: SHA-256 of the UUID, 12 digits; the UUID itself is never kept. other_processes: compute processes besides
+    the caller's own; in a container the driver counts by the host's process ids, so ask before creating a CUDA context
+    there.
     """
 
     name: str | None = None
     board_id: str | None = None
-    pci_bus_id: str | None = None
-    capability: tuple[int, int] | None = None
     vbios: str | None = None
     driver: str | None = None
-    cuda_driver: str | None = None
     power_limit_mw: int | None = None
     power_limit_default_mw: int | None = None
     max_clock_mhz: int | None = None
-    memory_bytes: int | None = None
     mig: bool | None = None
     virtualisation: str | None = None
     other_processes: int | None = None
@@ -89,15 +85,11 @@ def _facts(nvml: Nvml, device: Any, own_pids: frozenset[int]) -> NvmlFacts:
     return NvmlFacts(
         name=read("name", lambda: _text(get("Name"))),
         board_id=read("board_id", lambda: board_id(_text(get("UUID")))),
-        pci_bus_id=read("pci_bus_id", lambda: _text(get("PciInfo").busId).lower()),
-        capability=read("capability", lambda: _capability(get("CudaComputeCapability"))),
         vbios=read("vbios", lambda: _text(get("VbiosVersion"))),
         driver=read("driver", lambda: _text(nvml.call("nvmlSystemGetDriverVersion"))),
-        cuda_driver=read("cuda_driver", lambda: _cuda_version(nvml.call("nvmlSystemGetCudaDriverVersion"))),
         power_limit_mw=read("power_limit_mw", lambda: int(get("EnforcedPowerLimit"))),
         power_limit_default_mw=read("power_limit_default_mw", lambda: int(get("PowerManagementDefaultLimit"))),
         max_clock_mhz=read("max_clock_mhz", lambda: int(get("MaxClockInfo", CLOCK_SM))),
-        memory_bytes=read("memory_bytes", lambda: int(get("MemoryInfo").total)),
         mig=read("mig", lambda: bool(get("MigMode")[0])),
         virtualisation=read("virtualisation", lambda: _virtualisation(get("VirtualizationMode"))),
         other_processes=read("other_processes", lambda: _others(nvml.first(PROCESS_CALLS, device), own_pids)),
@@ -108,16 +100,6 @@ def _facts(nvml: Nvml, device: Any, own_pids: frozenset[int]) -> NvmlFacts:
 def _text(value: str | bytes) -> str:
     """Older bindings answer bytes."""
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _capability(answer: tuple[int, int]) -> tuple[int, int]:
-    major, minor = answer
-    return int(major), int(minor)
-
-
-def _cuda_version(version: int) -> str:
-    """12080 is CUDA 12.8."""
-    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _virtualisation(mode: int) -> str:

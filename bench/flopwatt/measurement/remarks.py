@@ -15,7 +15,6 @@ IDLE_MORE: Final = 0.25
 """Idle power above what this board drew when its sensor was identified, by both: warmth alone makes a few watts.
 Profiling by a monitoring agent was reported to raise idle power from 50 to 100 W."""
 
-
 IDLE_MOVED_W: Final = 10.0
 IDLE_MOVED: Final = 0.1
 """Idle power after a run's load that differs from before it, by both: what is left of the load's warmth makes less."""

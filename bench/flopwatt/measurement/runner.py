@@ -24,7 +24,6 @@ CASE_TIMEOUT_FACTOR: Final = 10.0
 CASE_TIMEOUT_EXTRA_S: Final = 120.0
 """A case that takes ten times its estimate and two minutes more hangs: its worker is killed."""
 
-
 TRIES: Final = 3
 """How often a case is measured that was interrupted, before it is given up."""
 

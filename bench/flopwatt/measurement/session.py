@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Final
 
 import msgspec
 
@@ -15,7 +16,7 @@ from flopwatt.runs.plan import Plan
 from flopwatt.runs.records import SCHEMA_VERSION, Environment, Event, Planned, Policy, RunHeader
 from flopwatt.runs.store import RunFile
 
-NAME_MOST = 80
+NAME_MOST: Final = 80
 """Characters of a file's name that tell what was measured."""
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from flopwatt.measurement.clock import Clock
 from flopwatt.measurement.timing import TimedLoad
 from flopwatt.runs.effort import MS
 from flopwatt.runs.samples import Load
 
-WARM_LAUNCHES = 3
-WARM_NS = 50 * MS
+WARM_LAUNCHES: Final = 3
+WARM_NS: Final = 50 * MS
 
 
 class CpuTimer:

@@ -15,6 +15,7 @@ from typing import IO, Final
 import flopwatt
 from flopwatt import errors
 from flopwatt.errors import FlopwattError, WorkerError
+from flopwatt.measurement.endings import ended_by
 from flopwatt.measurement.messages import (
     Broken,
     Channel,
@@ -32,7 +33,7 @@ from flopwatt.measurement.messages import (
     RigSpec,
 )
 from flopwatt.runs.records import Planned
-from flopwatt.text import anonymous, shortened
+from flopwatt.text import anonymous, plain, shortened
 
 START_TIMEOUT_S: Final = 180.0
 """Importing torch and making a CUDA context take seconds, on a cold network disk a minute or two."""
@@ -58,7 +59,8 @@ class WorkerKilled(WorkerError):
 
 
 class Worker:
-    """A measuring process and the channel to it. Starting one raises the FlopwattError that it refused with.
+    """A measuring process and the channel to it. Starting one raises the FlopwattError that it refused with, or a
+    WorkerError where there is no process: no memory for it, or it died.
 
     used: it has prepared a case, and may hold memory that the case did not give back.
     """
@@ -67,21 +69,19 @@ class Worker:
         self.used = False
         self._stderr = _scratch()
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                # -P: what lies in the working directory is data, not modules to import
-                [sys.executable, "-P", "-m", "flopwatt.measurement.worker", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self._stderr,
-                stderr=self._stderr,
-                env=_environment(),
-                start_new_session=True,
-            )
         self._channel = Channel(ours)
+        with theirs:
+            try:
+                self._process = _launch(theirs, self._stderr)
+            except OSError as error:
+                self._channel.close()
+                self._stderr.close()
+                raise WorkerError(
+                    f"the measuring process cannot be started ({plain(error)}): end other processes, or raise the "
+                    "limits of this one"
+                ) from None
         try:
-            self._channel.send(spec)
-            self.hello = self._greet()
+            self.hello = self._greet(spec)
         except BaseException:
             self.kill()
             raise
@@ -150,8 +150,9 @@ class Worker:
         self._channel.close()
         self._stderr.close()
 
-    def _greet(self) -> Hello:
+    def _greet(self, spec: RigSpec) -> Hello:
         try:
+            self._channel.send(spec)
             reply: Reply = self._channel.receive(Reply, START_TIMEOUT_S)
         except TimeoutError:
             raise WorkerError(
@@ -161,7 +162,7 @@ class Worker:
             raise WorkerError(
                 f"the measuring process answered nonsense ({shortened(str(error))}): start again"
             ) from None
-        except EOFError:
+        except (EOFError, OSError):  # the latter where it died before it was asked
             how = self._obituary()
             died = WorkerKilled if (self._process.returncode or 0) < 0 else WorkerError
             raise died(f"the measuring process did not start ({how}): see `flopwatt doctor`") from None
@@ -177,11 +178,25 @@ class Worker:
             code = self._process.wait(OBITUARY_S)
         except subprocess.TimeoutExpired:
             return "closed its socket but would not end"
-        how = f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
+        how = ended_by(code)
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - STDERR_TAIL))
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"{how}: {anonymous(lines[-1].strip())}" if lines else how
+
+
+def _launch(theirs: socket.socket, words: IO[bytes]) -> subprocess.Popen[bytes]:
+    """The process, with its end of the socket and a file for what it prints. Raises OSError."""
+    return subprocess.Popen(
+        # -P: what lies in the working directory is data, not modules to import
+        [sys.executable, "-P", "-m", "flopwatt.measurement.worker", str(theirs.fileno()), str(os.getpid())],
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=words,
+        stderr=words,
+        env=_environment(),
+        start_new_session=True,
+    )
 
 
 def _scratch() -> IO[bytes]:
@@ -190,14 +205,6 @@ def _scratch() -> IO[bytes]:
         return tempfile.TemporaryFile()
     except OSError:  # as in a container whose root is read-only
         return os.fdopen(os.memfd_create("worker"), "w+b")
-
-
-def signal_name(number: int) -> str:
-    """What a signal is called: SIGSEGV, or its number where it has no name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _environment() -> dict[str, str]:

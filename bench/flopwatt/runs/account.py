@@ -13,10 +13,10 @@ import msgspec
 
 from flopwatt.errors import RunFileError
 from flopwatt.runs.frozen import Frozen
-from flopwatt.runs.growing_file import plain, sync_folder
+from flopwatt.runs.growing_file import sync_folder
 from flopwatt.runs.plan import Plan
 from flopwatt.runs.records import Planned, Policy, SuiteFact
-from flopwatt.text import shortened
+from flopwatt.text import plain, shortened
 
 FILE: Final = "account.json"
 SCHEMA: Final = 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from flopwatt.errors import RunFileError, WritingStopped
+from flopwatt.text import plain
 
 CHUNK: Final = 1 << 20
 
@@ -203,8 +204,3 @@ def sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def plain(error: OSError) -> str:
-    """What the system says of an error, in lower case."""
-    return (error.strerror or str(error)).lower()

@@ -11,7 +11,7 @@ import msgspec
 
 from flopwatt.errors import RunFileError
 from flopwatt.runs.collector import paused_collector
-from flopwatt.runs.growing_file import GrowingFile, plain
+from flopwatt.runs.growing_file import GrowingFile
 from flopwatt.runs.records import (
     LINE_TYPES,
     SCHEMA_VERSION,
@@ -24,7 +24,7 @@ from flopwatt.runs.records import (
     decode,
     encode,
 )
-from flopwatt.text import shortened
+from flopwatt.text import plain, shortened
 
 MAX_LINE_BYTES: Final = 64 * 2**20
 """The longest line read: a header with a plan of tens of thousands of cases is far below it."""

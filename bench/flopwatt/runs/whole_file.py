@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from flopwatt.errors import RunFileError
-from flopwatt.runs.growing_file import plain, sync_folder
+from flopwatt.runs.growing_file import sync_folder
 from flopwatt.runs.records import Line, encode
+from flopwatt.text import plain
 
 
 def write_whole(path: Path, lines: Iterable[Line]) -> None:

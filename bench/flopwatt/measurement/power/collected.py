@@ -6,10 +6,8 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from flopwatt.measurement.power.sampler import Samples
 from flopwatt.measurement.power.sensor import PowerReading, SlowReading
+from flopwatt.runs.effort import MS, S
 from flopwatt.runs.samples import CounterTrace, PowerTrace, SlowTrace
-
-MS: Final = 1_000_000
-S: Final = 1_000_000_000
 
 KEPT: Final = 400
 """Entries of a kind that a stretch keeps at most: a record of its windows then stays within tens of kilobytes."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from flopwatt.measurement.clock import Clock
-from flopwatt.measurement.power.collected import MS, SLOW_SPACING_NS, Collected, Edge, PowerSample, SlowSample
+from flopwatt.measurement.power.collected import SLOW_SPACING_NS, Collected, Edge, PowerSample, SlowSample
 from flopwatt.measurement.power.polling import NEVER, ran_backwards
 from flopwatt.measurement.power.sampler import Samples
 from flopwatt.measurement.power.sensor import PowerReading, PowerSensor, SensorLost
+from flopwatt.runs.effort import MS
 
 SPACING_NS: Final = 3 * MS // 2
 """Between two readings: instants of updates are then known to ±0.75 ms, which costs a window of 25 ms about 1 %."""

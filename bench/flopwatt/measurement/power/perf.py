@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from flopwatt.errors import DeviceError
-from flopwatt.measurement.power.rapl import TICK_NS
-from flopwatt.measurement.power.sensor import PowerReading, SensorLost, SlowReading
+from flopwatt.measurement.power.rapl import CpuSensor
+from flopwatt.measurement.power.sensor import SensorLost
 
 EVENT_SOURCE: Final = Path("/sys/bus/event_source/devices/power")
 EVENT: Final = "energy-pkg"
@@ -31,14 +31,13 @@ OpenEvent = Callable[[int, int, int], int]
 """(type, config, cpu) → a file descriptor whose eight bytes are the count so far."""
 
 
-class PerfSensor:
+class PerfSensor(CpuSensor):
     """Energy of all CPU packages together, as `RaplSensor`; perf counts from when the events were opened."""
 
     source = "perf"
-    tick_ns = TICK_NS
 
     def __init__(self, descriptors: list[int], joules_per_count: float) -> None:
-        self.unreadable = {"instant_mw": "RAPL counts energy only", "power_limit_mw": "not read on a CPU"}
+        super().__init__()
         self._descriptors = descriptors
         self._joules_per_count = joules_per_count
 
@@ -48,15 +47,6 @@ class PerfSensor:
         except OSError as error:
             raise SensorLost(f"perf: {error}") from None
         return int(counts * self._joules_per_count * 1000)
-
-    def read_power(self) -> PowerReading:
-        return PowerReading()
-
-    def read_watts(self) -> PowerReading:
-        return PowerReading()
-
-    def read_slow(self) -> SlowReading:
-        return SlowReading()
 
     def close(self) -> None:
         for descriptor in self._descriptors:

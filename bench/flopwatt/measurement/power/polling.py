@@ -12,17 +12,16 @@ from typing import Final, Protocol
 
 from flopwatt.measurement.clock import Clock
 from flopwatt.measurement.power.collected import (
-    MS,
     SLOW_SPACING_NS,
     TOLERANCE,
     Collected,
     Edge,
     PowerSample,
-    S,
     SlowSample,
 )
 from flopwatt.measurement.power.sampler import Samples
 from flopwatt.measurement.power.sensor import PowerSensor, SensorLost
+from flopwatt.runs.effort import MS, S
 
 NEVER: Final = 1 << 62
 """Due time of a poll that need not come."""

@@ -35,17 +35,34 @@ class _Package:
         return rise if rise >= 0 else rise + self.range_uj
 
 
-class RaplSensor:
+class CpuSensor:
+    """What every sensor of a CPU's energy counters has in common: they count energy, and nothing else is read."""
+
+    tick_ns = TICK_NS
+
+    def __init__(self) -> None:
+        self.unreadable = {"instant_mw": "RAPL counts energy only", "power_limit_mw": "not read on a CPU"}
+
+    def read_power(self) -> PowerReading:
+        return PowerReading()
+
+    def read_watts(self) -> PowerReading:
+        return PowerReading()
+
+    def read_slow(self) -> SlowReading:
+        return SlowReading()
+
+
+class RaplSensor(CpuSensor):
     """Energy of all CPU packages together: cores, caches, memory controllers; neither DRAM nor the rest of the board.
 
     Counters wrap after minutes (262 kJ is usual): read at least that often for differences to be whole.
     """
 
     source = "rapl"
-    tick_ns = TICK_NS
 
     def __init__(self, packages: list[_Package]) -> None:
-        self.unreadable = {"instant_mw": "RAPL counts energy only", "power_limit_mw": "not read on a CPU"}
+        super().__init__()
         self._packages = packages
         self._total_uj = 0
 
@@ -60,15 +77,6 @@ class RaplSensor:
         except (OSError, ValueError) as error:
             raise SensorLost(f"RAPL: {error}") from None
         return self._total_uj // 1000
-
-    def read_power(self) -> PowerReading:
-        return PowerReading()
-
-    def read_watts(self) -> PowerReading:
-        return PowerReading()
-
-    def read_slow(self) -> SlowReading:
-        return SlowReading()
 
     def close(self) -> None:
         """Nothing is held open."""

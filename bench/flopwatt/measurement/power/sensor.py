@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+GAIN_UNCERTAINTY: Final = 0.05
+"""Relative; the accuracy usually quoted for NVIDIA's board sensors, and so claimed of simulated ones too. No bound:
+−6 % to +11 % have been seen (Yang, Adamek and Armour, SC'24, arXiv 2312.02741)."""
 
 
 class PowerReading(NamedTuple):

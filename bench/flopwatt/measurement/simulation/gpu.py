@@ -19,6 +19,7 @@ from flopwatt.measurement.simulation.kernel import LOWEST_CLOCK, Kernel, Steady,
 from flopwatt.measurement.simulation.scenario import Scenario
 from flopwatt.measurement.simulation.timeline import Floats, Regulation, Slow, State, Timeline
 from flopwatt.runs.records import Case, case_id
+from flopwatt.runs.throttling import REASON_SW_POWER_CAP, REASON_THERMAL
 
 STEPS_S: Final = ((0.2, 0.005), (1.0, 0.02), (inf, 0.05))
 """Length of a step by the time since the load last changed: seconds until which it holds, and its own."""
@@ -26,9 +27,7 @@ STEPS_S: Final = ((0.2, 0.005), (1.0, 0.02), (inf, 0.05))
 NOISE_BLOCK: Final = 4096
 
 REASON_IDLE: Final = 0x1
-REASON_POWER_CAP: Final = 0x4
 THROTTLE_REASONS: Final = {"hw_slowdown": 0x8, "sw_thermal": 0x20, "hw_thermal": 0x40 | 0x8, "power_brake": 0x80 | 0x8}
-THERMAL_BITS: Final = 0x20 | 0x40
 
 
 class SimulatedGpu:
@@ -98,8 +97,8 @@ class SimulatedGpu:
         """Seconds held down by the power cap, and by heat, since the start."""
         step = self.regulation(time_s)
         since_s = time_s - self.timeline.starts_s[self.timeline.step_at(time_s)]
-        capped_s = step.slow.capped_s + (since_s if step.reasons & REASON_POWER_CAP else 0.0)
-        return capped_s, step.slow.thermal_s + (since_s if step.reasons & THERMAL_BITS else 0.0)
+        capped_s = step.slow.capped_s + (since_s if step.reasons & REASON_SW_POWER_CAP else 0.0)
+        return capped_s, step.slow.thermal_s + (since_s if step.reasons & REASON_THERMAL else 0.0)
 
     def times_of_launches(self, launches: Floats) -> Floats:
         """When the present load completes those counts (rising), counted from the load's beginning; seconds."""
@@ -191,8 +190,8 @@ class SimulatedGpu:
             _settle(temp_c, settled_c, since_s, thermal.time_constant_s),
             drift_time * kept + noise.drift_time * fresh * time_noise,
             drift_power * kept + noise.drift_power * fresh * power_noise,
-            capped_s + since_s if last.reasons & REASON_POWER_CAP else capped_s,
-            thermal_s + since_s if last.reasons & THERMAL_BITS else thermal_s,
+            capped_s + since_s if last.reasons & REASON_SW_POWER_CAP else capped_s,
+            thermal_s + since_s if last.reasons & REASON_THERMAL else thermal_s,
             loaded_s + since_s if last.launches_per_s else loaded_s,
         )
 
@@ -239,7 +238,7 @@ class SimulatedGpu:
             launches_per_s=(1.0 - share) / (time_s * run_time * _factor(slow.drift_time) * slowdown),
             clock_fraction=clock,
             capped=capped,
-            reasons=reasons | (REASON_POWER_CAP if capped else 0),
+            reasons=reasons | (REASON_SW_POWER_CAP if capped else 0),
         )
 
     def _throttle(self, loaded_s: float, start_s: float) -> tuple[float, int]:

@@ -12,6 +12,8 @@ import msgspec
 
 from flopwatt.errors import DeviceBusy
 from flopwatt.measurement.clock import VirtualClock
+from flopwatt.measurement.idle import AFTER_REST_S, idle_watts
+from flopwatt.measurement.power.sensor import GAIN_UNCERTAINTY
 from flopwatt.measurement.rig import CaseSkipped, Prepared
 from flopwatt.measurement.simulation.board import board_id, of_board
 from flopwatt.measurement.simulation.gpu import SimulatedGpu
@@ -32,13 +34,6 @@ START_NS: Final = 1_000_000_000_000
 
 LONGEST_LAUNCH_S: Final = 60.0
 """A longer launch is a slip in the scenario, and would be simulated for ever."""
-
-IDLE_SETTLE_NS: Final = 500_000_000
-IDLE_AFTER_REST_NS: Final = 2_000_000_000
-IDLE_NS: Final = 1_000_000_000
-
-GAIN_UNCERTAINTY: Final = 0.05
-"""Relative; what is claimed of a real board's sensor is claimed of a simulated one, whatever its scenario says."""
 
 _CPU_BACKENDS: Final = frozenset({"numpy"})
 
@@ -118,7 +113,7 @@ class SimulatedRig:
         return int(other.from_s <= elapsed_s < other.until_s)
 
     def idle_after(self) -> float | None:
-        return self._idle_w(max(IDLE_AFTER_REST_NS, round(self.sensor.rest_s * 1e9)))
+        return idle_watts(self.clock, self.sampler, max(AFTER_REST_S, self.sensor.rest_s))
 
     def release(self) -> None:
         """Nothing to free."""
@@ -129,18 +124,10 @@ class SimulatedRig:
     def _wake(self, idle: bool) -> None:
         """Opens the CUDA context, with idle power read on either side of it."""
         if idle:
-            self.idle_w = self._idle_w()
+            self.idle_w = idle_watts(self.clock, self.sampler)
         self.gpu.open_context(self.clock.now_ns() * 1e-9)
         if idle:
-            self.idle_context_w = self._idle_w()
-
-    def _idle_w(self, rest_ns: int = IDLE_SETTLE_NS) -> float | None:
-        self.clock.sleep_ns(rest_ns)
-        self.sampler.start()
-        self.clock.sleep_ns(IDLE_NS)
-        trace = self.sampler.stop().power
-        watts = [mw * 1e-3 for mw in trace.instant_mw or trace.average_mw if mw] if trace else []
-        return sum(watts) / len(watts) if watts else None
+            self.idle_context_w = idle_watts(self.clock, self.sampler)
 
     def _misbehave(self, label: str) -> None:
         faults = self.scenario.faults

@@ -15,7 +15,6 @@ from msgspec import Meta
 from gemmkernels.problem import DTYPES
 
 Positive: TypeAlias = Annotated[float, Meta(gt=0, le=1e18)]
-NonNegative: TypeAlias = Annotated[float, Meta(ge=0, le=1e18)]
 Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=0.95)]
 Spread: TypeAlias = Annotated[float, Meta(ge=0, le=0.2)]
@@ -51,7 +50,6 @@ LostCode: TypeAlias = Literal["GPU_IS_LOST", "RESET_REQUIRED", "DRIVER_NOT_LOADE
 
 DEFAULT: Final = "default"
 """Key of the entry that stands for every name a table does not list."""
-
 
 _DRAWN: Final[dict[str, tuple[float, float]]] = {
     "update_period_s": (1e-3, 60),

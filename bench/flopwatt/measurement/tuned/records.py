@@ -99,10 +99,6 @@ class Entry(Stored, frozen=True, kw_only=True):
     versions: dict[str, str]
     evidence: Evidence
 
-    def replaces(self, other: Entry) -> bool:
-        """Whether this entry is about the very same thing, for which the newer measurement counts."""
-        return identity(self) == identity(other)
-
 
 def versions_of(environment: Environment) -> dict[str, str]:
     """The versions that a tuned configuration holds for, of those that are known."""

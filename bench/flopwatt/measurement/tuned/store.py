@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from flopwatt.errors import TuningStoreError
 from flopwatt.measurement.tuned.records import Entry, Stored, identity
-from flopwatt.text import shortened
+from flopwatt.text import plain, shortened
 
 FORMAT: Final = 1
 """Of a store's file. History: 1 (2026-11) the first."""
@@ -84,8 +84,22 @@ def load(path: Path) -> tuple[Entry, ...]:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise TuningStoreError(f"{path}: {(error.strerror or str(error)).lower()}: {_REMEDY}") from None
+        raise TuningStoreError(f"{path}: {plain(error)}: {_REMEDY}") from None
     return parse(data, str(path))
+
+
+def make_folder(path: Path) -> None:
+    """Makes a store's folder, where it is missing. Raises TuningStoreError where no file can be made in it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> TuningStoreError:
+    return TuningStoreError(f"{path}: {plain(error)}: choose a store that can be written with -o")
 
 
 def parse(data: bytes, source: str) -> tuple[Entry, ...]:
@@ -113,12 +127,12 @@ def add(path: Path, entries: Sequence[Entry]) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
-            kept = [old for old in load(path) if not any(new.replaces(old) for new in entries)]
+            about = {identity(entry) for entry in entries}
+            kept = [old for old in load(path) if identity(old) not in about]
             together = sorted((*kept, *entries), key=identity)
             _replace(path, msgspec.json.encode(_File(format=FORMAT, entries=tuple(together))))
     except OSError as error:
-        said = (error.strerror or str(error)).lower()
-        raise TuningStoreError(f"{path}: {said}: choose a store that can be written with -o") from None
+        raise _unwritable(path, error) from None
     return len(together)
 
 

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
+from flopwatt.measurement.endings import ended_by
+from flopwatt.measurement.orphans import die_with_parent
 from flopwatt.text import without_paths
 from gemmkernels.backend import Config, Device, Launch, load
 from gemmkernels.problem import Problem
@@ -152,7 +154,7 @@ class _Compiler:
             except (EOFError, OSError):
                 assert self._process is not None
                 self._process.join(5)
-                self.obituary = f"the compiler died: {_how(self._process.exitcode)}"
+                self.obituary = f"the compiler died: {ended_by(self._process.exitcode or 0)}"
         else:
             self.obituary = f"not compiled in {TIMEOUT_S:.0f} s"
         self.close()
@@ -176,20 +178,17 @@ def _answering(pool: Sequence[_Compiler]) -> list[_Compiler]:
             return found
 
 
-def _how(code: int | None) -> str:
-    return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-
-
 # In the compiling process
 
 
 def _serve(connection: Connection, parent: int) -> None:
     """Answers jobs until the other end closes. What the compiler prints goes nowhere: its exceptions say enough."""
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command line's to handle
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    while os.getppid() == parent:
+    while True:
         try:
             job: Job = connection.recv()
         except (EOFError, OSError):

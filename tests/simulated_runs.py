@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from flopwatt.analysis.check import check
 from flopwatt.runs.store import RunFile, read
 from flopwatt_process import flopwatt
+from processes import wait_for
 
 WORDS = ("run", "--simulate", "h100", "--model", "llama-3.1-8b", "--effort", "fast")
 LONG = ("run", "--simulate", "h100", "--suite", "llama-3.1-405b", "--processes", "20")
 """Some twenty cases in about a second; hundreds of them in many fresh processes, for what must happen in the middle."""
-
 
 SHORT_RESTS = """
 from flopwatt.measurement import case
@@ -22,25 +20,9 @@ case.BURST_REST_S = 0.1
 """A `sitecustomize`: bursts as ever, on a machine whose power and temperature no test looks at."""
 
 
-def wait_for(happened: Callable[[], bool]) -> None:
-    """Until something has happened, however busy the machine."""
-    deadline = time.monotonic() + 120
-    while not happened():
-        assert time.monotonic() < deadline, "it has not happened in two minutes"
-        time.sleep(0.005)
-
-
 def wait_for_records(path: Path, count: int) -> None:
     """Until a run file holds so many whole records."""
     wait_for(lambda: path.exists() and path.read_bytes().count(b'{"type":"record"') >= count)
-
-
-def children(pid: int) -> list[int]:
-    """Processes that this one started; none where it has ended."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 def resume(path: Path) -> RunFile:
