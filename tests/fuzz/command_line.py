@@ -45,7 +45,7 @@ def command_line(path: Path) -> None:
         return
     words = [os.fsdecode(word) for word in data[1:].split(b"\n") if b"\0" not in word and b"/" not in word]
     words = ["flopwatt", *COMMANDS[data[0] % len(COMMANDS)], *words]
-    with contextlib.chdir(_furnished(path.parent)), mock.patch.object(run, "_start", NoWorker):
+    with contextlib.chdir(_furnished(path.parent)), mock.patch.object(run, "start", NoWorker):
         code, said, complaints = _called(words)
     assert_plain(said + complaints)
     if code not in (0, 1, 2, 3):
